@@ -77,7 +77,7 @@ static struct vector decode_vector(struct record_fields *p, msgpack_object o, co
     for (size_t i = 0; i < m.size; i++) {
         msgpack_object key = m.ptr[i].key, value = m.ptr[i].val;
         if (record_fields_equals(key, "model"))
-            v.model = record_fields_get_uint(p, "model", value, n_models ? n_models - 1 : 0);
+            v.model = record_fields_get_uint(p, "model", value, SIZE_MAX - 1);
         else if (record_fields_equals(key, "dtype"))
             v.dtype = record_fields_get_dtype(p, "dtype", value);
         else if (record_fields_equals(key, "stored"))
@@ -97,6 +97,8 @@ static struct vector decode_vector(struct record_fields *p, msgpack_object o, co
     }
     if (v.model == SIZE_MAX || v.dtype == DTYPE_NONE)
         record_fields_set_incomplete(p, "a vector", "model and dtype");
+    else if (v.model >= n_models)
+        record_fields_set_invalid(p, "model", "an index of a model of the header");
     return v;
 }
 
@@ -147,6 +149,8 @@ static void decode_vectors(struct record_fields *p, struct tensor *t, msgpack_ob
         t->vectors[k] = decode_vector(p, vectors.ptr[k], t->name, n_models);
         if (k && t->vectors[k].model <= t->vectors[k - 1].model)
             record_fields_set_invalid(p, "vectors", "in increasing order of models");
+        if (tensor_elements(t) * dtype_bits(t->vectors[k].dtype) % 8)
+            record_fields_set_invalid(p, "shape", "one that fills whole bytes with the dtype");
         check_weight_count(p, t, t->vectors[k].n_weights);
         check_joined_weight_counts(p, t, t->vectors[k].n_joined, t->vectors[k].joined);
     }
@@ -222,7 +226,7 @@ static void decode_parents(struct record_fields *p, struct history_step *s, msgp
 
 static struct history_step decode_history_step(struct record_fields *p, msgpack_object o)
 {
-    struct history_step s = {.tool = "", .version = ""};
+    struct history_step s = {0};
     msgpack_object_map m = record_fields_get_map(p, "a step", o);
     for (size_t j = 0; j < m.size; j++) {
         msgpack_object key = m.ptr[j].key, value = m.ptr[j].val;
@@ -241,6 +245,8 @@ static struct history_step decode_history_step(struct record_fields *p, msgpack_
         else
             record_fields_add_unknown(p, &s.unknown_keys, &m.ptr[j]);
     }
+    if (!s.tool || !s.version || !s.arguments)
+        record_fields_set_incomplete(p, "a step", "tool, version and arguments");
     return s;
 }
 
@@ -274,7 +280,7 @@ static void check_names_unique(struct record_fields *p, const char *what, size_t
 
 static struct model decode_model(struct record_fields *p, msgpack_object o)
 {
-    struct model model = {.name = ""};
+    struct model model = {0};
     msgpack_object_map m = record_fields_get_map(p, "a model", o);
     for (size_t j = 0; j < m.size; j++) {
         msgpack_object key = m.ptr[j].key, value = m.ptr[j].val;
@@ -294,6 +300,10 @@ static struct model decode_model(struct record_fields *p, msgpack_object o)
         } else {
             record_fields_add_unknown(p, &model.unknown_keys, &m.ptr[j]);
         }
+    }
+    if (!model.name) {
+        record_fields_set_incomplete(p, "a model", "name");
+        model.name = "";
     }
     return model;
 }
@@ -450,18 +460,24 @@ int decode_end_record(const unsigned char *map, size_t size, struct arena *a,
     struct record_fields p = {.arena = a, .error = e, .record = "end"};
     msgpack_zone zone;
     msgpack_object_map m = record_fields_open_map(&p, map, size, &zone);
+    bool has_tensors = false, has_bytes = false;
     *end = (struct end_record){.has_hash = true};
     for (size_t i = 0; i < m.size; i++) {
         msgpack_object key = m.ptr[i].key, value = m.ptr[i].val;
-        if (record_fields_equals(key, "tensors"))
+        if (record_fields_equals(key, "tensors")) {
             end->tensors = record_fields_get_uint(&p, "tensors", value, UINT64_MAX);
-        else if (record_fields_equals(key, "bytes"))
+            has_tensors = true;
+        } else if (record_fields_equals(key, "bytes")) {
             end->payload_bytes = record_fields_get_uint(&p, "bytes", value, UINT64_MAX);
-        else if (record_fields_equals(key, "hash"))
-            end->has_hash = value.type != MSGPACK_OBJECT_BOOLEAN || value.via.boolean;
-        else if (record_fields_equals(key, "hashes"))
+            has_bytes = true;
+        } else if (record_fields_equals(key, "hash")) {
+            end->has_hash = record_fields_get_bool(&p, "hash", value);
+        } else if (record_fields_equals(key, "hashes")) {
             decode_full_hashes(&p, end, value);
+        }
     }
+    if (!has_tensors || !has_bytes)
+        record_fields_set_incomplete(&p, "an end", "tensors and bytes");
     msgpack_zone_destroy(&zone);
     return p.failed ? -1 : 0;
 }

@@ -49,6 +49,15 @@ uint64_t record_fields_get_uint(struct record_fields *p, const char *key, msgpac
     return o.via.u64;
 }
 
+bool record_fields_get_bool(struct record_fields *p, const char *key, msgpack_object o)
+{
+    if (o.type != MSGPACK_OBJECT_BOOLEAN) {
+        record_fields_set_invalid(p, key, "true or false");
+        return false;
+    }
+    return o.via.boolean;
+}
+
 double record_fields_get_number(struct record_fields *p, const char *key, msgpack_object o)
 {
     double x = NAN;

@@ -31,6 +31,7 @@ bool record_fields_equals(msgpack_object o, const char *text);
 const char *record_fields_get_text(struct record_fields *p, const char *key, msgpack_object o);
 uint64_t record_fields_get_uint(struct record_fields *p, const char *key, msgpack_object o,
                                 uint64_t most);
+bool record_fields_get_bool(struct record_fields *p, const char *key, msgpack_object o);
 double record_fields_get_number(struct record_fields *p, const char *key, msgpack_object o);
 uint64_t record_fields_get_hash(struct record_fields *p, const char *key, msgpack_object o);
 enum dtype record_fields_get_dtype(struct record_fields *p, const char *key, msgpack_object o);

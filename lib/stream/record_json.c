@@ -23,12 +23,24 @@ static void print_array(FILE *out, msgpack_object_array array)
     putc(']', out);
 }
 
+/* In JSON a key is a string, in msgpack any object. */
+static void print_key(FILE *out, msgpack_object key)
+{
+    bool is_text = key.type == MSGPACK_OBJECT_STR || key.type == MSGPACK_OBJECT_BIN ||
+                   key.type == MSGPACK_OBJECT_EXT;
+    bool is_container = key.type == MSGPACK_OBJECT_ARRAY || key.type == MSGPACK_OBJECT_MAP;
+    fputs(is_text ? "" : "\"", out);
+    if (!is_container)
+        print_object(out, key);
+    fputs(is_text ? "" : "\"", out);
+}
+
 static void print_map(FILE *out, msgpack_object_map map)
 {
     putc('{', out);
     for (size_t i = 0; i < map.size; i++) {
         fputs(i ? ", " : "", out);
-        print_object(out, map.ptr[i].key);
+        print_key(out, map.ptr[i].key);
         fputs(": ", out);
         print_object(out, map.ptr[i].val);
     }

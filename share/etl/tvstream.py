@@ -34,7 +34,9 @@ __version__ = "0.1.0"
 
 MAGIC = b"\xa4TVS1"
 MAP_MAX = 256 << 20
+DEPTH_MAX = 31
 RANK_MAX = 16
+LAYERS_MAX = (1 << 31) - 1
 BLOCK = 65536
 LONG_ROW = 1 << 20
 KINDS = ("weights", "task-vectors", "activations")
@@ -237,6 +239,13 @@ def cut(tensor, arrays):
 # ---- records -----------------------------------------------------------------------------------
 
 
+def _is_nested_at_most(levels, x):
+    if not isinstance(x, (dict, list)) or not x:
+        return True
+    items = x.values() if isinstance(x, dict) else x
+    return levels > 0 and all(_is_nested_at_most(levels - 1, item) for item in items)
+
+
 def _unpack(data):
     try:
         record = msgpack.unpackb(data, raw=False, strict_map_key=False,
@@ -244,6 +253,7 @@ def _unpack(data):
     except (ValueError, TypeError):
         record = None
     _require(isinstance(record, dict), "a record is not one msgpack map of the length before it")
+    _require(_is_nested_at_most(DEPTH_MAX, record), f"a record is nested more than {DEPTH_MAX} deep")
     return record
 
 
@@ -317,14 +327,14 @@ def check_tensor(t, n_models):
     _require(_is_text(t.get("base", "")), f"base of tensor {name} is not a string")
     layer = t.get("layer", [0, 1])
     _require(isinstance(layer, list) and len(layer) == 2 and all(map(_is_count, layer)) and
-          layer[0] < layer[1], f"layer of tensor {name} is {layer!r}")
+          layer[0] < layer[1] <= LAYERS_MAX, f"layer of tensor {name} is {layer!r}")
     _require(isinstance(vectors, list) and vectors, f"tensor {name} has no vectors")
     for v in vectors:
         _check_vector(t, v, elements(t), n_models)
     models = [v["model"] for v in vectors]
     _require(models == sorted(set(models)), f"vectors of tensor {name} are not in order of the models")
     if "block" in t:
-        _require(t["block"] == block_elements(t), f"block of tensor {name} is {t['block']!r}, "
+        _require(_is_count(t["block"]) and t["block"] == block_elements(t), f"block of tensor {name} is {t['block']!r}, "
               f"expected {block_elements(t)} for its shape")
 
 
@@ -346,7 +356,7 @@ def _check_history(history):
 def check_header(h):
     """Raises an Error unless h is a valid stream header."""
     _require(h.get("record") == "header", "the first record is not the header")
-    if h.get("version") != 1:
+    if type(h.get("version")) is not int or h["version"] != 1:
         raise Error(f"the stream has format version {h.get('version')!r}; this program reads version 1")
     _require(h.get("kind") in KINDS, f"kind is {h.get('kind')!r}")
     _require(_is_dtype(h.get("rounding", "F32")), f"rounding is {h.get('rounding')!r}")
@@ -356,7 +366,7 @@ def check_header(h):
     for m in h["models"]:
         _require(isinstance(m, dict) and _is_text(m.get("name")), "a model has no name")
         _require(_is_hash(m.get("fingerprint", bytes(8))), "a fingerprint is not a bin of 8 bytes")
-        for key in ("role", "hub", "commit"):
+        for key in ("role", "hub", "commit", "quantization"):
             _require(_is_text(m.get(key, "")), f"{key} of a model is not a string")
     for t in h["tensors"]:
         check_tensor(t, len(h["models"]))
@@ -489,11 +499,13 @@ class Reader:
 
     def _finish(self):
         end = self._record("end")[0]
-        _require(end.get("tensors") == len(self.header["tensors"]) and
-              end.get("bytes") == self._payload, "the end record has a wrong number of tensors or bytes")
+        _require(_is_count(end.get("tensors")) and _is_count(end.get("bytes")) and
+                 end["tensors"] == len(self.header["tensors"]) and end["bytes"] == self._payload,
+                 "the end record has a wrong number of tensors or bytes")
         hashes = end.get("hashes", {})
-        _require(isinstance(hashes, dict) and all(map(_is_hash, hashes.values())),
-              "hashes in the end record are not bins of 8 bytes")
+        _require(isinstance(hashes, dict) and all(map(_is_text, hashes)) and all(map(_is_hash, hashes.values())),
+                 "hashes in the end record are not bins of 8 bytes under names of models")
+        _require(isinstance(end.get("hash", True), bool), "hash in the end record is not true or false")
         if end.get("hash", True):
             expected = self._sum.digest() if xxh3 else None
             is_bin, size = self._head()
