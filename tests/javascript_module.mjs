@@ -18,7 +18,7 @@ for (const line of readFileSync(0, 'utf8').trim().split('\n')) {
     }
     return Buffer.from(h.digest()).toString('hex')
   }
-  for (const cuts of [[bytes.length + 1], [1], [63], [64], [65], [100, 1000], [241, 7], [1024]])
+  for (const cuts of [[bytes.length + 1], [1], [64], [100, 1000], [241, 7]])
     assert.equal(hash(...cuts), wanted, `hash of ${size} bytes in pieces of ${cuts}`)
 }
 
@@ -41,18 +41,17 @@ for (const [dtype, x, wanted] of [
 
 /* ---- a stream, written and read ---- */
 
-const tensor = {
-  name: 'w', shape: [3, 43691], layer: [0, 1], 'example.big': 2n ** 63n,
-  vectors: [{ model: 0, dtype: 'BF16', weight: [1, 2.5] }, { model: 1, dtype: 'I64' }],
-}
 const scalar = { name: 's', shape: [], vectors: [{ model: 1, dtype: 'C64' }] }
-const header = { kind: 'weights', models: [{ name: 'math' }, { name: 'code' }], tensors: [tensor, scalar] }
-const n = 3 * 43691
-const payload = [Float32Array.from({ length: n }, (_, i) => i % 256), BigInt64Array.from({ length: n }, (_, i) => BigInt(-i))]
+const payloadOf = (n) =>
+  [Float32Array.from({ length: n }, (_, i) => i % 256), BigInt64Array.from({ length: n }, (_, i) => BigInt(-i))]
 
-async function write() {
+async function write(shape, payload) {
   const pieces = [], writer = new Writer(async (bytes) => pieces.push(bytes))
-  await writer.header(header)
+  const tensor = {
+    name: 'w', shape, layer: [0, 1], 'example.big': 2n ** 63n,
+    vectors: [{ model: 0, dtype: 'BF16', weight: [1, 2.5] }, { model: 1, dtype: 'I64' }],
+  }
+  await writer.header({ kind: 'weights', models: [{ name: 'math' }, { name: 'code' }], tensors: [tensor, scalar] })
   await writer.begin(tensor)
   for (const { first, n } of spans(tensor)) await writer.block(payload.map((x) => x.subarray(first, first + n)))
   await writer.finish()
@@ -66,7 +65,7 @@ async function* slowly(bytes) {
   for (let at = 0, n = 1; at < bytes.length; at += n, n = at < 3000 ? 1 : 5001) yield bytes.subarray(at, at + n)
 }
 
-const bytes = await write()
+const n = 3 * 43691, payload = payloadOf(n), bytes = await write([3, 43691], payload)
 const sources = [() => bytes, () => [bytes], () => slowly(bytes), () => new Blob([bytes]).stream()]
 for (const source of sources) {
   const reader = await Reader.open(source()), found = []
@@ -92,9 +91,11 @@ async function read(bytes) {
 
 /* ---- refusals: cut and flipped ---- */
 
-for (let at = 0; at < bytes.length; at += at < 600 || at > bytes.length - 300 ? 1 : 9973) {
-  await assert.rejects(read(bytes.subarray(0, at)), StreamError, `cut at ${at}`)
-  const flipped = Uint8Array.from(bytes)
+const small = await write([2, 3], payloadOf(6))
+await read(small)
+for (let at = 0; at < small.length; at++) {
+  await assert.rejects(read(small.subarray(0, at)), StreamError, `cut at ${at}`)
+  const flipped = Uint8Array.from(small)
   flipped[at] ^= 1 << at % 8
   await assert.rejects(read(flipped), StreamError, `flipped at ${at}`)
 }

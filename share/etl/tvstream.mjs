@@ -80,13 +80,17 @@ export function weightAt(tensor, k, index) {
 
 /* ---- payload ------------------------------------------------------------------------------------- */
 
-/* The numbers of 16 bits as floats. */
-function f16ToF32(bits) {
-  return Float32Array.from(bits, (h) => {
-    const exponent = h >> 10 & 31, fraction = h & 1023, sign = h & 0x8000 ? -1 : 1
-    if (exponent === 31) return fraction ? NaN : sign * Infinity
-    return sign * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24)
-  })
+/* An array of this type with f(x) of each element. Several times as fast as Type.from(x, f). */
+function mapTo(Type, x, f) {
+  const y = new Type(x.length)
+  for (let i = 0; i < x.length; i++) y[i] = f(x[i])
+  return y
+}
+
+function fromF16(h) {
+  const exponent = h >> 10 & 31, fraction = h & 1023, sign = h & 0x8000 ? -1 : 1
+  if (exponent === 31) return fraction ? NaN : sign * Infinity
+  return sign * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24)
 }
 
 function roundHalfToEven(x) {
@@ -106,13 +110,9 @@ function toF16(x) {
   return sign | (roundHalfToEven(size * 2 ** (10 - exponent)) + ((exponent + 14) << 10)) // 1024 adds 1 to the exponent
 }
 
-function bf16ToF32(bits) {
-  return new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer)
-}
-
-function f32ToBf16(x) {
-  return Uint16Array.from(new Uint32Array(Float32Array.from(x).buffer), (bits) =>
-    (bits & 0x7fffffff) > 0x7f800000 ? bits >>> 16 | 0x40 : (bits + 0x7fff + (bits >>> 16 & 1)) >>> 16)
+/* The upper half of an F32, given as bits, rounded. */
+function toBf16(bits) {
+  return (bits & 0x7fffffff) > 0x7f800000 ? bits >>> 16 | 0x40 : (bits + 0x7fff + (bits >>> 16 & 1)) >>> 16
 }
 
 const ARRAYS = {
@@ -125,22 +125,23 @@ const ARRAYS = {
 export function decode(dtype, bytes) {
   const Type = ARRAYS[dtype] ?? Uint8Array
   const array = new Type(new Uint8Array(bytes).buffer)
-  return dtype === 'BF16' ? bf16ToF32(array) : dtype === 'F16' ? f16ToF32(array) : array
+  if (dtype === 'BF16') return new Float32Array(mapTo(Uint32Array, array, (bits) => bits << 16).buffer)
+  return dtype === 'F16' ? mapTo(Float32Array, array, fromF16) : array
 }
 
 /* The inverse of decode, rounding to nearest even. */
 export function encode(dtype, array) {
   const Type = ARRAYS[dtype] ?? Uint8Array
-  const numbers = dtype === 'BF16' ? f32ToBf16(array) : dtype === 'F16' ? Uint16Array.from(array, toF16)
-    : array instanceof Type ? array : Type.from(array)
+  const numbers = dtype === 'BF16' ? mapTo(Type, new Uint32Array(new Float32Array(array).buffer), toBf16)
+    : dtype === 'F16' ? mapTo(Type, array, toF16) : array instanceof Type ? array : new Type(array)
   return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength)
 }
 
 function checkFinite(tensor, k, first, array) {
   if (!FLOATS.includes(tensor.vectors[k].dtype)) return
-  const at = array.findIndex((x) => !Number.isFinite(x))
-  if (at >= 0)
-    throw new StreamError(`tensor ${tensor.name}, vector ${k}: non-finite number at flat index ${first + at}`)
+  for (let i = 0; i < array.length; i++)
+    if (array[i] - array[i] !== 0)
+      throw new StreamError(`tensor ${tensor.name}, vector ${k}: non-finite number at flat index ${first + i}`)
 }
 
 /* Converts blocks of bytes to blocks of arrays. */
