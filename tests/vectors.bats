@@ -11,6 +11,10 @@ vectors() {
     vectors rules
 }
 
+@test "a program that skips payload finds it in a file" {
+    vectors seek
+}
+
 @test "the generator writes the files of the tree" {
     vectors generate
 }
@@ -38,6 +42,16 @@ END2
     "$ROOT/share/vectors/run" /usr/bin/python3 reader >found || true
     grep -o '^[a-z]*/[a-z0-9-]*' found | diff -u - <(awk -F'\t' \
         '($2 == "checksum" || $2 == "hash") && $1 != "hash-4-bytes" { print "bad/" $1 }' "$ROOT/share/vectors/bad.tsv")
+}
+
+@test "file(1) recognizes a stream by the rule of stream.md" {
+    command -v file >/dev/null || skip "file is not installed"
+    sed -n '/a rule for file(1)/,/^The media type/s/^    //p' "$ROOT/share/stream.md" >magic
+    [ "$(wc -l <magic)" = 3 ]
+    local stream=$ROOT/share/vectors/good/minimal.tvs
+    [ "$(file -b -m magic "$stream")" = "tensor stream of tvtools, version 1" ]
+    [ "$(file -b --mime-type -m magic "$stream")" = application/vnd.tvtools.tensor-stream ]
+    [ "$(file -b --extension -m magic "$stream")" = tvs ]
 }
 
 @test "run finds what a reader does wrong" {

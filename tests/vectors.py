@@ -6,10 +6,12 @@
                kinds, and with a minus names of streams that are left out
     refusals   check refuses the bad ones with one sentence
     rules      each rule of share/stream.md has a bad stream, and each bad stream a rule and a section
+    seek       payload is where a walk through the file finds it, as "Files" in stream.md describes
     generate   share/vectors/generate writes the files in the tree
 
 Prints what is wrong and exits with 1."""
 import gzip
+import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -177,6 +179,44 @@ def test_rules():
         check(file.read() == example, "good/worked-example.tvs is not the example in stream.md")
 
 
+def read_head(file):
+    """The value of an int or of the head of a bin."""
+    first = file.read(1)[0]
+    size = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xD3: 8}.get(first, 0)
+    return int.from_bytes(file.read(size), "big") if size else first
+
+
+def walk(file, tensors):
+    """The offset of each bin: a list per tensor. Skips the contents."""
+    file.seek(5)
+    file.seek(read_head(file), os.SEEK_CUR)
+    for t in tensors:
+        offsets = []
+        file.seek(read_head(file), os.SEEK_CUR)
+        for n in t["blocks"]:
+            for v in t["vectors"]:
+                size = read_head(file)
+                check(size * sum(t["blocks"]) == v["bytes"] * n, "a bin has another size than the document says")
+                offsets.append(file.tell())
+                file.seek(size, os.SEEK_CUR)
+        file.seek(read_head(file), os.SEEK_CUR)
+        yield offsets
+
+
+def test_seek(good):
+    for name, path, meaning in good:
+        with open(path, "rb") as file:
+            for t, offsets in zip(meaning["tensors"], list(walk(file, meaning["tensors"]))):
+                for k, v in enumerate(t["vectors"]):
+                    found = b""
+                    for n, at in zip(t["blocks"], offsets[k::len(t["vectors"])]):
+                        file.seek(at)
+                        found += file.read(n * v["bytes"] // sum(t["blocks"]))
+                    check(v.get("payload", found.hex()) == found.hex() and
+                          v.get("sha256", "") in ("", hashlib.sha256(found).hexdigest()),
+                          f"{name}: a walk finds another payload of {t['header']['name']}")
+
+
 def files_of(folder):
     """The contents of each file: of a compressed one, decompressed."""
     found = {}
@@ -202,6 +242,8 @@ with tempfile.TemporaryDirectory() as temporary:
         test_stages(list(run.read_good(temporary)), temporary, sys.argv[2], sys.argv[3:])
     elif sys.argv[1] == "refusals":
         test_refusals()
+    elif sys.argv[1] == "seek":
+        test_seek(list(run.read_good(temporary)))
     elif sys.argv[1] == "rules":
         test_rules()
     else:
