@@ -3,15 +3,20 @@
 #include "mem.h"
 #include "openblas.h"
 
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Arguments of the functions of CBLAS: cblas.h would need a package for these numbers. */
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112, LOWER = 122 };
 
 /* LAPACK's functions have Fortran's arguments: column-major matrices, all by reference. What they
  * take for the upper triangle is the lower one of a row-major matrix. */
 static struct {
-    __typeof__(cblas_dgemm) *dgemm;
-    __typeof__(cblas_dsyrk) *dsyrk;
+    void (*dgemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, double alpha,
+                  const double *a, int lda, const double *b, int ldb, double beta, double *c,
+                  int ldc);
+    void (*dsyrk)(int order, int uplo, int transpose, int n, int k, double alpha, const double *a,
+                  int lda, double beta, double *c, int ldc);
     void (*dsyevd)(const char *jobz, const char *uplo, const int *n, double *a, const int *lda,
                    double *w, double *work, const int *lwork, int *iwork, const int *liwork,
                    int *info);
@@ -43,21 +48,21 @@ int matrix_init(struct error *e)
 void matrix_nn(size_t m, size_t n, size_t k, double alpha, const double *A, const double *B,
                double beta, double *C)
 {
-    blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, A, (int)k,
-               B, (int)n, beta, C, (int)n);
+    blas.dgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)m, (int)n, (int)k, alpha, A, (int)k, B,
+               (int)n, beta, C, (int)n);
 }
 
 void matrix_nt(size_t m, size_t n, size_t k, double alpha, const double *A, const double *B,
                double beta, double *C)
 {
-    blas.dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, alpha, A, (int)k, B,
+    blas.dgemm(ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, (int)m, (int)n, (int)k, alpha, A, (int)k, B,
                (int)k, beta, C, (int)n);
 }
 
 void matrix_tn(size_t m, size_t n, size_t k, double alpha, const double *A, const double *B,
                double beta, double *C)
 {
-    blas.dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, A, (int)m, B,
+    blas.dgemm(ROW_MAJOR, TRANSPOSE, NO_TRANSPOSE, (int)m, (int)n, (int)k, alpha, A, (int)m, B,
                (int)n, beta, C, (int)n);
 }
 
@@ -76,16 +81,14 @@ static void copy_lower_triangle_to_upper(size_t n, double *C)
 
 void matrix_gram_of_rows(size_t m, size_t n, double alpha, const double *A, double beta, double *C)
 {
-    blas.dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)n, alpha, A, (int)n, beta, C,
-               (int)m);
+    blas.dsyrk(ROW_MAJOR, LOWER, NO_TRANSPOSE, (int)m, (int)n, alpha, A, (int)n, beta, C, (int)m);
     copy_lower_triangle_to_upper(m, C);
 }
 
 void matrix_gram_of_columns(size_t m, size_t n, double alpha, const double *A, double beta,
                             double *C)
 {
-    blas.dsyrk(CblasRowMajor, CblasLower, CblasTrans, (int)n, (int)m, alpha, A, (int)n, beta, C,
-               (int)n);
+    blas.dsyrk(ROW_MAJOR, LOWER, TRANSPOSE, (int)n, (int)m, alpha, A, (int)n, beta, C, (int)n);
     copy_lower_triangle_to_upper(n, C);
 }
 
