@@ -6,13 +6,15 @@ CFLAGS  ?= -O2 -g
 VERSION := 0.1.0
 B       := build$(if $(SAN),-san)$(if $(SIMD),-$(SIMD))
 
-PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev \
-            librandom123-dev libxxhash-dev libopenblas-dev \
-            libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack gnuplot-nox \
-            openmpi-bin
+# Debian's packages: what the programs and the demo need, what the tests need as well, and so on.
+BUILD_PACKAGES := gcc make libc6-dev libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev libxxhash-dev
+CHECK_PACKAGES := librandom123-dev libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack \
+                  gnuplot-nox openmpi-bin
+PACKAGES       := $(BUILD_PACKAGES) $(CHECK_PACKAGES)
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -MMD -MP \
-              -ffp-contract=off -pthread -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
+              -ffp-contract=off -pthread -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) \
+              $(CPPFLAGS) $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
@@ -26,7 +28,11 @@ CLONE_avx512 := __attribute__((target("arch=x86-64-v4")))
 ifdef SIMD
 ALL_CFLAGS += '-DTV_CLONE=$(CLONE_$(SIMD))' -DTV_CLONE_BITS=$(CLONE_BITS_$(SIMD))
 endif
-LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -ldl -lm
+# The library in this place or, if there is none, only its name.
+library  = $(shell $(CC) -print-file-name=$(1))
+# Since its version 6, msgpack's library for C has a hyphen.
+MSGPACK := $(if $(findstring /,$(call library,libmsgpack-c.so)),-lmsgpack-c,-lmsgpackc)
+LIBS    := -Wl,--as-needed -larchive -ljansson -lyaml $(MSGPACK) -lxxhash -ldl -lm
 
 FILTERS  := $(filter-out tv,$(basename $(notdir $(wildcard filters/*.c))))
 LIB_OBJS := $(patsubst %.c,$B/%.o,$(filter-out %/main.c,$(wildcard lib/*/*.c)))
@@ -155,7 +161,15 @@ fuzz-targets: $(FUZZ_TARGETS)
 
 # Installs what is missing where that is allowed, else says what to install.
 packages:
-	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | \
+	@if ! command -v apt-get >/dev/null; then \
+	    printf '#include <%s.h>\n' archive jansson msgpack xxhash yaml | $(CC) -fsyntax-only -x c - 2>/dev/null || { \
+	        echo "Missing: a C compiler, or the headers of libarchive, jansson, libyaml, msgpack-c or xxHash; to" \
+	            "test, also Random123, OpenBLAS, bats, GNU parallel, zstd, gnuplot, Open MPI, and Python with numpy" \
+	            "and msgpack (Fedora: dnf install gcc libarchive-devel jansson-devel libyaml-devel msgpack-devel" \
+	            "xxhash-devel; Arch: pacman -S gcc libarchive jansson libyaml msgpack-c xxhash)."; exit 1; }; \
+	    exit; \
+	fi; \
+	missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | \
 	    sed -n 's/^not-installed //p; s/.*no packages found matching //p' | tr '\n' ' '); \
 	if [ -n "$$missing" ]; then \
 	    install="apt-get install -y --no-install-recommends $$missing"; \
@@ -164,8 +178,9 @@ packages:
 	    else echo "These packages are missing: sudo apt-get install $$missing"; exit 1; fi; \
 	fi
 
+demo: PACKAGES := $(BUILD_PACKAGES)
 demo: packages
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all
 	@share/demo/run
 
 # To build and to test take 370 s of CPU time on an EPYC of 2.6 GHz; some processes wait.
@@ -228,10 +243,10 @@ $B/families/%/family.json: | share/evidence/train-family
 INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
 INSTALL_LIB := $(DESTDIR)$(PREFIX)/libexec/tvtools
 INSTALL_DOC := $(DESTDIR)$(PREFIX)/share
+INSTALL_ZSH := $(INSTALL_DOC)/zsh/$(or $(ZSH_FOLDER),site-functions)
 install: all
 	install -d "$(INSTALL_BIN)" "$(INSTALL_LIB)/pipelines" "$(INSTALL_DOC)/tvtools/etl" "$(INSTALL_DOC)/tvtools/engines" \
-	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_DOC)/zsh/site-functions" \
-	    "$(INSTALL_DOC)/fish/vendor_completions.d"
+	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_ZSH)" "$(INSTALL_DOC)/fish/vendor_completions.d"
 	install -m 755 $B/bin/tv "$(INSTALL_BIN)"
 	install -m 755 $(FILTERS:%=$B/bin/%) "$(INSTALL_LIB)"
 	install -m 755 $(filter-out %.md %/pictures,$(wildcard pipelines/*)) "$(INSTALL_LIB)/pipelines"
@@ -243,23 +258,28 @@ install: all
 	install -D -m 644 -t "$(INSTALL_DOC)/tvtools/pictures" pipelines/pictures/*.svg
 	install -m 755 $(filter-out %/__pycache__ %/build %.egg-info,$(wildcard share/etl/*)) "$(INSTALL_DOC)/tvtools/etl"
 	install -m 755 share/engines/* "$(INSTALL_DOC)/tvtools/engines"
+	for f in $(patsubst share/%,%,$(wildcard share/demo/*/*)); do \
+	    install -D -m 644 share/$$f "$(INSTALL_DOC)/tvtools/$$f" || exit 1; \
+	done
+	install -m 755 share/demo/run "$(INSTALL_DOC)/tvtools/demo"
 	install -m 644 share/completions/tvtools.bash \
 	    "$(INSTALL_DOC)/bash-completion/completions/tv"
-	install -m 644 share/completions/_tvtools "$(INSTALL_DOC)/zsh/site-functions/_tvtools"
+	install -m 644 share/completions/_tvtools "$(INSTALL_ZSH)"
 	install -m 644 share/completions/tvtools.fish "$(INSTALL_DOC)/fish/vendor_completions.d/tv.fish"
 
 uninstall:
 	rm -f "$(INSTALL_BIN)/tv" "$(INSTALL_DOC)/bash-completion/completions/tv" \
-	    "$(INSTALL_DOC)/zsh/site-functions/_tvtools" "$(INSTALL_DOC)/fish/vendor_completions.d/tv.fish"
+	    "$(INSTALL_ZSH)/_tvtools" "$(INSTALL_DOC)/fish/vendor_completions.d/tv.fish"
 	rm -rf "$(INSTALL_LIB)" "$(INSTALL_DOC)/tvtools"
 	for n in 1 5 7; do \
 	    (cd share/man && for page in *.$$n; do rm -f "$(INSTALL_DOC)/man/man$$n/$$page"; done); \
 	done
 
 # The sources of this commit; the same bytes every time.
-DIST := tvtools-$(VERSION)
+DIST    := tvtools-$(VERSION)
+ARCHIVE := git archive --format=tar --prefix=$(DIST)/ HEAD
 dist:
-	git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -9n > $(DIST).tar.gz
+	$(ARCHIVE) | gzip -9n > $(DIST).tar.gz
 
 help:
 	@echo 'make demo           merge the models in share/demo by several methods and compare them'; \
@@ -279,7 +299,7 @@ new-filter:
 	@share/skeleton/new-filter "$(NAME)"
 
 clean:
-	rm -rf build build-san build-plain build-avx2 build-avx512 build-fuzz build-fuzz-plain
+	rm -rf build build-*
 
 # No rule makes the dependency files that the compiler writes.
 %.d: ;

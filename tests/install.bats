@@ -32,6 +32,18 @@ as_newcomer() {
     as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -c -- '-F'
 }
 
+@test "the installed demo is the repository's" {
+    installed
+    [ -x root/usr/share/tvtools/demo/run ]
+    for model in base expert-rev expert-sort; do
+        diff -r "$ROOT/share/demo/$model" "root/usr/share/tvtools/demo/$model"
+    done
+    # Its first part, in the installation.
+    as_newcomer 'root/usr/share/tvtools/demo/run 2>&1 | sed "/TIES/q"' >shown || true
+    grep -F 'tv-extract share/tvtools/demo/base share/tvtools/demo/expert-{rev,sort,shift}' shown
+    grep -E '^  \| rev +200' shown
+}
+
 @test "what is installed can be uninstalled" {
     installed
     touch root/usr/share/man/man1/other.1
