@@ -10,6 +10,9 @@ B       := build$(if $(SAN),-san)$(if $(SIMD),-$(SIMD))
 BUILD_PACKAGES := gcc make libc6-dev libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev libxxhash-dev
 CHECK_PACKAGES := librandom123-dev libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack \
                   gnuplot-nox openmpi-bin
+BUNDLED        := libarchive-dev libjansson-dev libyaml-dev libmsgpack-dev libxxhash-dev zlib1g-dev libbz2-dev \
+                  liblzma-dev libzstd-dev liblz4-dev nettle-dev libacl1-dev libopenblas0-pthread libgfortran5
+WHEEL_PACKAGES := binutils python3 $(BUNDLED)
 PACKAGES       := $(BUILD_PACKAGES) $(CHECK_PACKAGES)
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -MMD -MP \
@@ -33,16 +36,32 @@ library  = $(shell $(CC) -print-file-name=$(1))
 # Since its version 6, msgpack's library for C has a hyphen.
 MSGPACK := $(if $(findstring /,$(call library,libmsgpack-c.so)),-lmsgpack-c,-lmsgpackc)
 LIBS    := -Wl,--as-needed -larchive -ljansson -lyaml $(MSGPACK) -lxxhash -ldl -lm
+BIN     := $B/bin
+
+# BUNDLE=1: programs that contain the libraries, and the shared ones in a folder beside them, for
+# other distributions with glibc. (The static libxxhash does not choose by processor.)
+ifdef BUNDLE
+BIN     := $B/bundle
+SHARED  := libxxhash.so.0 libopenblas.so.0 libgfortran.so.5 libquadmath.so.0
+LIBS    := -static-libgcc -s \
+           -Wl,--gc-sections,--disable-new-dtags,-rpath,'$$ORIGIN/lib:$$ORIGIN/../libexec/tvtools/lib' \
+           -Wl,--as-needed,-Bstatic -larchive -lnettle -lacl -llzma -lzstd -llz4 -lbz2 -lz -ljansson -lyaml \
+           $(MSGPACK) -Wl,-Bdynamic -lxxhash -ldl -lm
+endif
 
 FILTERS  := $(filter-out tv,$(basename $(notdir $(wildcard filters/*.c))))
 LIB_OBJS := $(patsubst %.c,$B/%.o,$(filter-out %/main.c,$(wildcard lib/*/*.c)))
-PROGRAMS := $(addprefix $B/bin/,$(FILTERS) tv)
+PROGRAMS := $(addprefix $(BIN)/,$(FILTERS) tv)
 UNITS    := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/*.c))
 symbol    = filter_$(subst -,_,$(1))
 
 all: $(PROGRAMS)
 
 $B/lib/%.o: lib/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$B/share/%.o: share/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -55,11 +74,13 @@ $B/main/%.o: lib/runner/main.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DFILTER=$(call symbol,$*) -c -o $@ $<
 
+$(if $(BUNDLE),$(PROGRAMS): $B/share/packaging/arc4random_buf.o)
+
 $B/libtv.a: $(LIB_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$B/bin/%: $B/main/%.o $B/filters/%.o $B/libtv.a
+$(BIN)/%: $B/main/%.o $B/filters/%.o $B/libtv.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 
@@ -73,7 +94,7 @@ $B/all-filters.c: $(wildcard filters) Makefile
 $B/all-filters.o: $B/all-filters.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$B/bin/tv: $B/filters/tv.o $B/all-filters.o $(FILTERS:%=$B/filters/%.o) $B/libtv.a
+$(BIN)/tv: $B/filters/tv.o $B/all-filters.o $(FILTERS:%=$B/filters/%.o) $B/libtv.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
 
@@ -247,8 +268,12 @@ INSTALL_ZSH := $(INSTALL_DOC)/zsh/$(or $(ZSH_FOLDER),site-functions)
 install: all
 	install -d "$(INSTALL_BIN)" "$(INSTALL_LIB)/pipelines" "$(INSTALL_DOC)/tvtools/etl" "$(INSTALL_DOC)/tvtools/engines" \
 	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_ZSH)" "$(INSTALL_DOC)/fish/vendor_completions.d"
-	install -m 755 $B/bin/tv "$(INSTALL_BIN)"
-	install -m 755 $(FILTERS:%=$B/bin/%) "$(INSTALL_LIB)"
+	install -m 755 $(BIN)/tv "$(INSTALL_BIN)"
+	install -m 755 $(FILTERS:%=$(BIN)/%) "$(INSTALL_LIB)"
+	$(if $(BUNDLE),install -D -m 644 -t "$(INSTALL_LIB)/lib" $(wildcard $(foreach l,$(SHARED),$(call library,$l))))
+	$(if $(BUNDLE),for p in $(BUNDLED); do \
+	    install -D -m 644 /usr/share/doc/$$p/copyright "$(INSTALL_DOC)/tvtools/licenses/$$p" || exit 1; \
+	done)
 	install -m 755 $(filter-out %.md %/pictures,$(wildcard pipelines/*)) "$(INSTALL_LIB)/pipelines"
 	for n in 1 5 7; do \
 	    install -D -m 644 -t "$(INSTALL_DOC)/man/man$$n" share/man/*.$$n || exit 1; \
@@ -281,6 +306,18 @@ ARCHIVE := git archive --format=tar --prefix=$(DIST)/ HEAD
 dist:
 	$(ARCHIVE) | gzip -9n > $(DIST).tar.gz
 
+# A wheel for the platform that CC compiles for: what `make install BUNDLE=1` installs, and the stream
+# module. (A cross-compiler needs a B of its own, and PACKAGES= because its libraries are another architecture's.)
+wheel: PACKAGES := $(BUILD_PACKAGES) $(WHEEL_PACKAGES)
+wheel: packages
+	@rm -rf $B/wheel
+	@$(MAKE) --no-print-directory -s install BUNDLE=1 DESTDIR=$B/wheel PREFIX=
+	@share/packaging/wheel $(VERSION) "$$($(CC) -dumpmachine)" $B/wheel .
+
+# The Debian packages whose libraries a wheel contains.
+bundled:
+	@echo $(BUNDLED)
+
 help:
 	@echo 'make demo           merge the models in share/demo by several methods and compare them'; \
 	echo 'make check          build everything and run the tests'; \
@@ -288,6 +325,7 @@ help:
 	echo 'make install        install in PREFIX (default /usr/local); DESTDIR for packages'; \
 	echo 'make uninstall      remove what make install has installed'; \
 	echo 'make dist           write $(DIST).tar.gz'; \
+	echo 'make wheel          write a Python wheel with the programs and the libraries'; \
 	echo 'make new-filter     NAME=my-filter: a filter that works, with man page and tests'; \
 	echo 'make bench          compare with mergekit (also bench-calibrate, bench-scale)'; \
 	echo 'make evidence       compare all methods on several families; families: train them'; \
@@ -303,7 +341,7 @@ clean:
 
 # No rule makes the dependency files that the compiler writes.
 %.d: ;
--include $(wildcard $B/lib/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
+-include $(wildcard $B/lib/*/*.d $B/share/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate bench-scale evidence families \
-    install uninstall dist help new-filter clean
+    install uninstall dist bundled wheel help new-filter clean
