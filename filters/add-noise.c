@@ -53,9 +53,12 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct tensor *t = job->in;
     struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
     for (size_t k = 0; k < t->n_vectors; k++) {
-        const char *model = job->stage->in->models[t->vectors[k].model].name;
-        st[k].scale = stage_rules_vector_value(job->stage, &o->scale, t, &t->vectors[k], 0);
+        const struct vector *v = &t->vectors[k];
+        const char *model = job->stage->in->models[v->model].name;
+        st[k].scale = stage_rules_vector_value(job->stage, &o->scale, t, v, 0);
         st[k].random_stream = random_stream_number_of_tensor(model, t->name);
+        if (st[k].scale > 0)
+            vector_set_attributes(&job->out->vectors[k], v->l1_before, v->keep_probability);
     }
     return PLAN_TRANSFORM;
 }

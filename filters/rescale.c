@@ -8,8 +8,9 @@
  *
  *     tv-extract base math code | combine | rescale 0.4 | pack --base base merged/
  *
- * dare-drop, della-drop and trim record p or B in the stream; --by removes the attribute that it
- * used, and a vector without it is an error. FACTOR may be rules: `rescale math=0.5 code=0.3`.
+ * dare-drop, della-drop and trim record p or B in the stream, the first two also A; --by removes
+ * the attribute that it used, and a vector without it is an error. FACTOR may be rules: `rescale
+ * math=0.5 code=0.3`.
  */
 #include "filter.h"
 #include "stage_rules.h"
@@ -61,7 +62,7 @@ static int check_options(const struct stage *s, struct error *e)
                : 0;
 }
 
-/* --by l1: has the stage before summed all vectors, so that no round is needed? */
+/* --by l1: has an earlier stage recorded the norms of all vectors, so that no round is needed? */
 static bool norms_are_known(const struct tensor *t)
 {
     bool known = true;

@@ -186,9 +186,9 @@ static void print_joined_vectors(size_t n, const struct joined_vector *joined)
 static void print_attributes(const struct vector *v, const char *model)
 {
     char number[32];
-    bool weighted = vector_is_weighted(v), l1 = !isnan(v->l1_before),
+    bool weighted = vector_is_weighted(v), before = !isnan(v->l1_before), l1 = !isnan(v->l1),
          keep = !isnan(v->keep_probability);
-    if (!weighted && !l1 && !keep && !v->n_joined)
+    if (!weighted && !before && !l1 && !keep && !v->n_joined)
         return;
     fputs("  ", stdout);
     text_print_name(stdout, model, 0);
@@ -199,8 +199,10 @@ static void print_attributes(const struct vector *v, const char *model)
         printf(" %zu weights", v->n_weights);
     if (v->n_joined)
         print_joined_vectors(v->n_joined, v->joined);
-    if (l1)
+    if (before)
         printf(" l1_before %.4g", v->l1_before);
+    if (l1)
+        printf(" l1 %.4g", v->l1);
     if (keep)
         printf(" keep %s", number_format(v->keep_probability, number));
 }

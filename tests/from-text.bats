@@ -26,7 +26,7 @@ tensor u8 2
 vector "two words" U8
 0 255
 tensor i16 2
-vector "two words" I16 l1_before=3 keep=0.1
+vector "two words" I16 l1_before=3 l1=2.5 keep=0.1
 -32768 32767
 tensor u16 1
 vector "two words" U16

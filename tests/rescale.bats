@@ -53,6 +53,35 @@ END
     tv run "$drop | rescale 0.5 | rescale --by l1" <"$BIG" | tensors | cmp - piped
 }
 
+@test "--by l1 uses a recorded norm of the payload, which lasts until the payload changes" {
+    lesson | sed 's/^vector math/& l1_before=9 l1=4.5/; s/^vector code/& l1_before=3 l1=6/' | from-text >norms
+    rescale --by l1 <norms | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+2 -4 1
+0 0.5 6
+vector code
+-0.5 2 0.25
+1 0 -1.5
+END
+    rescale --by l1 <norms | tensors >found
+    weigh 1 <norms | rescale --by l1 | tensors | cmp - found
+    rescale 2 <norms | tensors | grep vector >found
+    printf 'vector math l1_before=18\nvector code l1_before=6\n' | diff -u - found
+    add-noise 0.1 <norms | tensors | grep vector >found
+    printf 'vector math l1_before=9\nvector code l1_before=3\n' | diff -u - found
+}
+
+@test "--by l1 holds no tensor whose norms dare-drop or della-drop have recorded" {
+    local streams="rescale --by l1 --memory 1 --spool missing" # a tensor that is held does not fit
+    dare-drop --density 0.5 --seed 1 --l1 <"$BIG" | $streams >/dev/null
+    della-drop --density 0.5 --seed 1 <"$BIG" | weigh 0.5 | $streams >/dev/null
+    trim --density 0.5 <"$BIG" >trimmed
+    run -1 $streams <trimmed
+    [[ $output == *missing* ]]
+}
+
 @test "--by keep divides by the probability and removes the attribute" {
     lesson | sed 's/^vector math/& keep=0.5/; s/^vector code/& keep=0.25 l1_before=3/' | from-text |
         rescale --by keep | tensors >found

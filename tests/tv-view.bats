@@ -26,6 +26,11 @@ w 2x3 - F32 F32 math: weight 0.25 l1_before 6.75 code: weight 0.25 l1_before 10.
 END
 }
 
+@test "prints the norms before and after a drop" {
+    lesson | from-text | della-drop --density 0 --seed 1 | tv-view | tr -s ' ' | grep ^w >found
+    echo 'w 2x3 - F32 F32 math: l1_before 6.75 l1 0 code: l1_before 10.5 l1 0' | diff -u - found
+}
+
 # harmless FILE: no control characters but newlines, no bidirectional marks
 harmless() {
     /usr/bin/python3 - "$1" <<'END'

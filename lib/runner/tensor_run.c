@@ -69,6 +69,7 @@ static void copy_vector_attributes(struct vector *to, const struct vector *from)
     to->n_joined = from->n_joined;
     to->joined = from->joined;
     to->l1_before = from->l1_before;
+    to->l1 = from->l1;
     to->keep_probability = from->keep_probability;
     to->unknown_payload_keys = from->unknown_payload_keys;
     to->unknown_keys = from->unknown_keys;

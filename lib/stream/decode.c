@@ -62,6 +62,8 @@ static void decode_payload_attributes(struct record_fields *p, struct vector *v,
     for (size_t i = 0; i < m.size; i++) {
         if (record_fields_equals(m.ptr[i].key, "l1_before"))
             v->l1_before = record_fields_get_number(p, "l1_before", m.ptr[i].val);
+        else if (record_fields_equals(m.ptr[i].key, "l1"))
+            v->l1 = record_fields_get_number(p, "l1", m.ptr[i].val);
         else if (record_fields_equals(m.ptr[i].key, "keep"))
             v->keep_probability = record_fields_get_number(p, "keep", m.ptr[i].val);
         else

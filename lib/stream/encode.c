@@ -55,11 +55,13 @@ static void pack_unknown_keys(struct bytes *b, struct unknown_keys unknown)
 
 static void pack_payload_attributes(msgpack_packer *p, struct bytes *b, const struct vector *v)
 {
-    bool l1 = !isnan(v->l1_before), keep = !isnan(v->keep_probability);
+    bool before = !isnan(v->l1_before), l1 = !isnan(v->l1), keep = !isnan(v->keep_probability);
     pack_text(p, "payload");
-    msgpack_pack_map(p, v->unknown_payload_keys.n + l1 + keep);
-    if (l1)
+    msgpack_pack_map(p, v->unknown_payload_keys.n + before + l1 + keep);
+    if (before)
         pack_key_number(p, "l1_before", v->l1_before);
+    if (l1)
+        pack_key_number(p, "l1", v->l1);
     if (keep)
         pack_key_number(p, "keep", v->keep_probability);
     pack_unknown_keys(b, v->unknown_payload_keys);
@@ -97,8 +99,8 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
 {
     bool source = !v->source || strcmp(v->source, t->name) != 0;
     bool weight = !in_manifest && (v->n_weights != 1 || v->weights[0] != 1);
-    bool payload = !in_manifest && (!isnan(v->l1_before) || !isnan(v->keep_probability) ||
-                                    v->unknown_payload_keys.n);
+    bool payload = !in_manifest && (!isnan(v->l1_before) || !isnan(v->l1) ||
+                                    !isnan(v->keep_probability) || v->unknown_payload_keys.n);
     bool joined = !in_manifest && v->n_joined;
     msgpack_pack_map(p, 2 + source + (v->stored_dtype != DTYPE_NONE) + weight + joined + payload +
                             v->unknown_keys.n);

@@ -174,13 +174,14 @@ struct vector vector_with_defaults(size_t model, const char *source, enum dtype 
                            .n_weights = 1,
                            .weights = ONE,
                            .l1_before = NAN,
-                           .keep_probability = NAN,
-                           .l1 = NAN};
+                           .l1 = NAN,
+                           .keep_probability = NAN};
 }
 
 void vector_set_attributes(struct vector *v, double l1_before, double keep_probability)
 {
     v->l1_before = l1_before;
+    v->l1 = NAN;
     v->keep_probability = keep_probability;
     v->unknown_payload_keys = (struct unknown_keys){0};
 }

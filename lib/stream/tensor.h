@@ -43,9 +43,8 @@ struct vector {
                         than 1 */
     const struct joined_vector *joined;
     double l1_before;        /* L1 norm before elements were dropped; NAN: unknown */
+    double l1;               /* L1 norm of the payload; NAN: unknown */
     double keep_probability; /* with which each element was kept; NAN: unknown */
-    double
-        l1; /* L1 norm of the payload, from one stage to the next: not in a stream; NAN: unknown */
     struct unknown_keys unknown_payload_keys; /* dropped when the payload changes */
     struct unknown_keys unknown_keys;
 };
@@ -93,7 +92,7 @@ size_t tensor_block_containing(const struct tensor *t, size_t element);
 /* A vector with weight 1 and no payload attributes; borrows `source`. */
 struct vector vector_with_defaults(size_t model, const char *source, enum dtype dtype,
                                    enum dtype stored_dtype);
-/* Sets the payload attributes after a change to the payload (NaN: unknown) and drops unknown ones.
+/* Sets these payload attributes after a change to the payload (NaN: unknown) and drops the others.
  */
 void vector_set_attributes(struct vector *v, double l1_before, double keep_probability);
 /* Copies n weights into the arena. */

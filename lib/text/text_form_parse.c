@@ -222,6 +222,8 @@ static int read_vector_attribute(struct parser *p, struct vector *v, struct erro
         return read_weights(p, &v->n_weights, &v->weights, e);
     if (text_scanner_accept_key(t, "l1_before"))
         return text_scanner_read_number(t, &v->l1_before, e);
+    if (text_scanner_accept_key(t, "l1"))
+        return text_scanner_read_number(t, &v->l1, e);
     if (text_scanner_accept_key(t, "keep"))
         return text_scanner_read_number(t, &v->keep_probability, e);
     return read_dtype(p, &v->dtype, e);

@@ -138,6 +138,8 @@ void text_form_print_vector(const struct header *h, const struct tensor *t,
     print_weights(v->n_weights, v->weights);
     if (!isnan(v->l1_before))
         printf(" l1_before=%s", number_format(v->l1_before, number));
+    if (!isnan(v->l1))
+        printf(" l1=%s", number_format(v->l1, number));
     if (!isnan(v->keep_probability))
         printf(" keep=%s", number_format(v->keep_probability, number));
     puts("");

@@ -312,7 +312,7 @@ def _check_vector(tensor, v, n, n_models):
     _check_joined(name, v.get("joined", []), n)
     payload = v.get("payload", {})
     _require(isinstance(payload, dict) and
-          all(_is_number(payload.get(key, 0)) for key in ("l1_before", "keep")),
+          all(_is_number(payload.get(key, 0)) for key in ("l1_before", "l1", "keep")),
           f"payload attributes of tensor {name} are not numbers")
     _require(DTYPES[v["dtype"]][0] * n % 8 == 0, f"tensor {name} does not fill whole bytes")
 

@@ -116,7 +116,7 @@ def small():
     tensors = [dict(t, own=i) for i, t in enumerate(entries)]
     h["history"][0]["latin-1"] = "caf\udce9"  # a byte that is no UTF-8
     first = dict(entries[0]["vectors"][0], weight=[1, 2.5, -3], mine=[True],
-                 payload={"l1_before": 3, "keep": 0.5, "other": "o"})
+                 payload={"l1_before": 3, "l1": 2, "keep": 0.5, "other": "o"})
     joined = [{"name": "a", "weight": [1, 2], "joined": [{"name": "c", "who": "x"}]}, {"name": "b"}]
     tensors[0]["vectors"] = [first, dict(entries[0]["vectors"][1], weight=0.25, source=None,
                                          joined=joined)]
