@@ -2,6 +2,7 @@
 
 #include "fs.h"
 #include "mem.h"
+#include "pipe_capacity.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -197,6 +198,7 @@ struct byte_input *byte_input_open(int fd, const char *what, const void *before,
     struct byte_input *in = mem_alloc(1, sizeof *in);
     in->fd = fd;
     in->what = mem_copy_text(what);
+    pipe_capacity_enlarge(fd);
     in->raw = mem_alloc(n > BYTE_INPUT_PEEK ? n : BYTE_INPUT_PEEK, 1);
     if (n)
         memcpy(in->raw, before, n);

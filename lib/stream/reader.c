@@ -4,6 +4,7 @@
 #include "decode.h"
 #include "hash.h"
 #include "input_file.h"
+#include "pipe_capacity.h"
 #include "printable.h"
 #include "read_files.h"
 #include "spool.h"
@@ -231,6 +232,7 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     r->fd = fd;
     r->stop_event = -1;
     r->what = mem_copy_text(what);
+    pipe_capacity_enlarge(fd);
     r->is_regular_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (r->is_regular_file) {
         r->version = input_file_version(&st);

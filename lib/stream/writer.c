@@ -3,9 +3,9 @@
 #include "encode.h"
 #include "fatal.h"
 #include "hash.h"
+#include "pipe_capacity.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PIPE_SIZE       (1 << 20)
+#define PENDING_MAX     ((size_t)1 << 16) /* bytes of trailers and headers before a write */
 #define FATAL_ROOM      1024 /* bytes of an error record: a sentence and a filter's name */
 #define FATAL_WAITS_MAX 1000 /* milliseconds for a write of another thread */
 
@@ -86,7 +86,7 @@ struct writer *writer_open(int fd, const char *what)
     w->hash = hash_new_state();
     w->checksum = hash_new_state();
     reserve_last_record(w);
-    fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* fails harmlessly if it is not a pipe */
+    pipe_capacity_enlarge(fd);
     return w;
 }
 
@@ -195,7 +195,7 @@ int writer_write_tensor_trailer(struct writer *w, struct error *e)
     w->map.size = 0;
     encode_tensor_trailer(&w->map, &t);
     append_map_to_pending(w);
-    return w->pending.size < PIPE_SIZE / 16 ? 0 : write_pending_and_bytes(w, NULL, 0, e);
+    return w->pending.size < PENDING_MAX ? 0 : write_pending_and_bytes(w, NULL, 0, e);
 }
 
 int writer_write_end_record(struct writer *w, size_t n_hashes, const char **models,

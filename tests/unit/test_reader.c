@@ -4,6 +4,7 @@
 #include "unit.h"
 #include "writer.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -81,8 +82,29 @@ static void test_cuts_and_flips(void)
     free(bytes);
 }
 
+/* A pipe from any program holds as much as the system allows, up to 1 MiB. */
+static void test_pipe_capacity(void)
+{
+    size_t size;
+    struct error e;
+    unsigned char *bytes = make_stream(&size);
+    int ends[2], other[2];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0 && pipe2(other, O_CLOEXEC) == 0);
+    int usual = fcntl(ends[0], F_GETPIPE_SZ), most = fcntl(other[0], F_SETPIPE_SZ, 1 << 20);
+    CHECK(write(ends[1], bytes, size) == (ssize_t)size);
+    struct reader *r = reader_open(ends[0], "the stream", &e);
+    CHECK(r && fcntl(ends[1], F_GETPIPE_SZ) == (most < 0 ? usual : most));
+    reader_close(r);
+    for (int i = 0; i < 2; i++) {
+        close(ends[i]);
+        close(other[i]);
+    }
+    free(bytes);
+}
+
 int main(void)
 {
+    test_pipe_capacity();
     test_cuts_and_flips();
     return unit_end();
 }
