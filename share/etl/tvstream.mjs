@@ -236,7 +236,7 @@ function checkVector(tensor, v, n, models) {
   checkJoined(name, v.joined, n)
   const attributes = attributesOf(v)
   require(v.payload === undefined || (attributes &&
-    attributes.every(([key, x]) => isNumber(x) || !['l1_before', 'keep'].includes(key))),
+    attributes.every(([key, x]) => isNumber(x) || !['l1_before', 'l1', 'keep'].includes(key))),
     `payload attributes of tensor ${name} are not numbers`)
   require(DTYPES[v.dtype] * n % 8 === 0, `tensor ${name} does not fill whole bytes`)
 }
