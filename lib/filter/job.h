@@ -12,7 +12,7 @@ struct common_options {
     uint64_t threads;  /* 0: the default (1 in a pipe, one per CPU in tv run) */
     uint64_t memory;   /* bytes of a tensor held in memory; a larger one is in a temporary file */
     const char *spool; /* folder of temporary files; NULL: the default */
-    bool progress; /* print lines for a script */
+    bool progress;     /* print lines for a script */
     bool quiet, allow_nonfinite;
     struct string_list include, exclude; /* element-wise filters: globs of tensor names */
 };

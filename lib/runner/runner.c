@@ -276,8 +276,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     runner_state_init(&r, stages, n);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_stages(&r, monitor->warn_of_order, e);
-    if (!failed &&
-        (monitor->report_progress || (monitor->show_progress && !printable_is_quiet())))
+    if (!failed && (monitor->report_progress || (monitor->show_progress && !printable_is_quiet())))
         r.progress = start_progress(&r, monitor->report_progress);
     if (!failed && !stages[n - 1]->stop_after_open)
         failed = run_all_tensors(&r, e);
