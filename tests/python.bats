@@ -38,6 +38,17 @@ vector code
 END
 }
 
+@test "another Python than Debian's, without the packages" {
+    make_good
+    /usr/bin/python3 -m venv --without-pip venv
+    PATH=$T/venv/bin:$PATH "$ROOT/share/etl/clip-outliers" --quantile 1 <good.tvs | check
+    cp "$ROOT"/share/etl/{clip-outliers,tvstream.py} .
+    mkdir packages
+    echo 'raise ImportError(name="numpy")' >packages/numpy.py
+    REFUSED_BY=clip-outliers PYTHONPATH=packages refused_with "the Python package msgpack is missing (on Debian, run" \
+        env PATH="$T/venv/bin:$PATH" ./clip-outliers
+}
+
 @test "rejects bad streams and outputs like the filters in C" {
     make_good
     /usr/bin/python3 "$TESTS/bad_streams.py" good.tvs .bad

@@ -27,7 +27,12 @@ try:
     import msgpack
     import numpy as np
 except ImportError as e:
-    sys.exit(f"{os.path.basename(sys.argv[0])}: the Python package {e.name} is missing (on Debian, run "
+    # Debian's packages belong to its own Python, which may not be the first on PATH.
+    debian, program = "/usr/bin/python3", os.path.realpath(sys.argv[0])
+    if (sys.executable != debian and os.path.dirname(program) == os.path.dirname(os.path.realpath(__file__))
+            and os.path.exists(debian) and os.system(debian + " -c 'import msgpack, numpy' 2>/dev/null") == 0):
+        os.execv(debian, [debian, *sys.argv])
+    sys.exit(f"{os.path.basename(program)}: the Python package {e.name} is missing (on Debian, run "
              "apt-get install python3-numpy python3-msgpack and use /usr/bin/python3)")
 
 __version__ = "0.1.0"
