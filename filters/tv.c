@@ -21,6 +21,8 @@
 #include "printable.h"
 #include "process_start.h"
 #include "spelling_suggestion.h"
+#include "standard_output.h"
+#include "text_print.h"
 #include "tv_extract_lora.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
@@ -55,6 +57,14 @@ static int print_help(const char *usage)
 static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
 {
     return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
+}
+
+/* A line of a list; on a terminal in as many lines as it needs. */
+static void print_entry(FILE *f, int indent, int width, const char *name, const char *summary)
+{
+    fprintf(f, "%*s%-*s", indent, "", width, name);
+    text_print_wrapped(f, summary, indent + width, f == stdout ? standard_output_columns() : 0);
+    putc('\n', f);
 }
 
 static int usage_error(const char *command, const char *what)
@@ -228,7 +238,7 @@ static int list_pipeline_scripts(const struct pipeline_script *scripts, size_t n
 {
     fputs(pipeline_usage, stdout);
     for (size_t i = 0; i < n; i++)
-        printf("  %-22s%s\n", scripts[i].name, scripts[i].summary);
+        print_entry(stdout, 2, 22, scripts[i].name, scripts[i].summary);
     return 0;
 }
 
@@ -399,13 +409,13 @@ static void print_usage(FILE *f)
     fputs(usage, f);
     fputs("\nCommands:\n", f);
     for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(f, "  %-16s%s\n", commands[i].name, commands[i].summary);
+        print_entry(f, 2, 16, commands[i].name, commands[i].summary);
     fputs("\nFilters, by the step of a merge:\n", f);
     for (size_t step = STEP_READ; step <= STEP_MEASURE; step++) {
         fprintf(f, "  %s\n", step_titles[step]);
         for (size_t i = 0; filter_all[i]; i++)
             if (filter_all[i]->step == step)
-                fprintf(f, "    %-14s%s\n", filter_all[i]->name, filter_all[i]->summary);
+                print_entry(f, 4, 14, filter_all[i]->name, filter_all[i]->summary);
     }
 }
 

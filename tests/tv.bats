@@ -54,6 +54,15 @@ load refusals
     usage_error_with "unexpected operand x" elect-sign x
 }
 
+@test "lists on a terminal break between words" {
+    command -v script >/dev/null || skip "script is not installed"
+    tv pipeline | sed 1,5d >list
+    script -qec "stty cols 60 && tv pipeline" /dev/null </dev/null | tr -d '\r' | sed 1,5d >found
+    [ "$(awk 'length > 60' found)" = "" ]
+    [ "$(wc -l <found)" -gt "$(wc -l <list)" ]
+    diff <(tr -s ' \n' ' ' <list) <(tr -s ' \n' ' ' <found)
+}
+
 @test "- is standard input or output, wherever a file can be" {
     make_good
     lesson >lesson.txt

@@ -67,6 +67,19 @@ void text_print_fit_names(int *tensor_width, int *model_width, int others, int w
     narrow_column(model_width, TEXT_PRINT_LEAST_MODEL_WIDTH, &excess);
 }
 
+void text_print_wrapped(FILE *out, const char *text, int column, int columns)
+{
+    for (int at = column; *text; text += strspn(text, " ")) {
+        int n = (int)strcspn(text, " ");
+        if (columns && at > column && at + 1 + n > columns) {
+            fprintf(out, "\n%*s", column, "");
+            at = column;
+        }
+        at += fprintf(out, "%s%.*s", at > column ? " " : "", n, text);
+        text += n;
+    }
+}
+
 void text_print_count(FILE *out, uint64_t n, const char *noun)
 {
     fprintf(out, "%llu %s%s", (unsigned long long)n, noun, n == 1 ? "" : "s");

@@ -26,6 +26,9 @@ void text_print_fit_names(int *tensor_width, int *model_width, int others, int w
 int text_print_name_width(const char *name);
 /* The larger of `width` and the name's width. */
 int text_print_max_name_width(int width, const char *name);
+/* Prints words from a column on, in lines of at most `columns` (0: one line) that begin there. A
+ * word that is longer has a line of its own. */
+void text_print_wrapped(FILE *out, const char *text, int column, int columns);
 /* Prints "1 tensor", "2 tensors". */
 void text_print_count(FILE *out, uint64_t n, const char *noun);
 /* Prints 16 hexadecimal digits. */
