@@ -166,6 +166,91 @@ value() { sed -n "s/^ *\"$1\": \([^,]*\),\{0,1\}$/\1/p" report.json | head -n 1;
     [ -z "$(tv run "$line e" 2>&1)" ]
 }
 
+# summary COMMAND...: the lines that it prints on a terminal at the end
+summary() {
+    on_terminal "$@"
+    sed 's/.*\x1b\[K//' terminal | sed -n '/^tv merge: /,$p' >summary
+}
+
+# wanted CONFIG PICK: the numbers of its summary, from other filters
+wanted() {
+    line=$(tv from-yaml "$1" out | tr -s '\n ' ' ')
+    line="${line%%|*}| $2 ${line#*|}"
+    tv run "${line%| weigh*} | stats --json --summary" >trimmed
+    tv run "${line%| combine*} | stats --json --summary" >elected
+    tv run "${line%| pack*} | stats --json" >merged
+    /usr/bin/python3 - <<'END'
+import json, math
+def nonzero(name):
+    vectors = json.load(open(name))["vectors"]
+    return sum((1 - v["zero"]) * v["elements"] for v in vectors), sum(v["elements"] for v in vectors)
+trimmed, all = nonzero("trimmed")
+elected, all = nonzero("elected")
+print("  nonzero after trim: about %.1f %% of the elements of the task vectors" % (100 * trimmed / all))
+print("  nonzero after elect-sign: about %.1f %% of those" % (100 * elected / trimmed))
+kinds = {}
+for line in open("merged"):
+    x = json.loads(line)
+    name = x["tensor"]
+    if name:
+        kind = ("norms" if "norm" in name else "embeddings and LM head" if "embed" in name or "lm_head" in name
+                else "attention" if "attn" in name else "MLP")
+        kinds[kind] = kinds.get(kind, 0) + x["vectors"][0]["l2"] ** 2
+print("  L2 norm of the change, about: " + ", ".join("%s %.3g" % (k, math.sqrt(kinds[k])) for k in
+      ("attention", "MLP", "norms", "embeddings and LM head") if k in kinds))
+END
+}
+
+@test "tv merge ends with a summary on a terminal" {
+    printf '%s\n' 'merge_method: ties' 'base_model: base' 'models:' \
+        '  - model: math' '    parameters: {weight: 0.5, density: 0.3}' \
+        '  - model: code' '    parameters: {weight: 0.5, density: 0.3}' 'dtype: float32' >ties.yml
+    summary tv merge ties.yml out
+    sed -n 1p summary | grep -cE '^tv merge: ties of 3 models: [0-9.]+ KB written in [0-9.]+ s, with [0-9.]+ .?B of memory$'
+    sed -n 2,4p summary >found
+    wanted ties.yml '' >want
+    diff <(sed 's/[0-9.]*//g' want) <(sed 's/[0-9.]*//g' found)
+    paste <(grep -o '[0-9.]*[0-9]' want) <(grep -o '[0-9.]*[0-9]' found) >both # from a sample
+    [ "$(grep -c . both)" = 7 ]
+    awk '($1 - $2) ^ 2 > (0.1 * $1) ^ 2 { exit 1 }' both
+    [ "$(sed -n 5p summary)" = "  model card: out/README.md" ]
+    [ -s out/README.md ]
+    sed -n 's/^  to verify it: //p' summary >verify
+    sh verify
+    [ "$(grep -c . summary)" = 6 ]
+    tv merge ties.yml plain 2>stderr
+    [ ! -s stderr ]
+    diff -r out plain
+    # Tensors of up to 4096 elements are counted completely.
+    summary tv merge --only '*norm*' ties.yml norms.safetensors
+    sed -n 2,4p summary | diff <(wanted ties.yml "pick '/*norm*' |") -
+    summary tv merge --quiet ties.yml quiet
+    [ ! -s summary ]
+    diff -r out quiet
+    summary tv merge --report report.json ties.yml reported
+    [ "$(grep -c . summary)" = 6 ]
+    grep -q '"name": "pack"' report.json
+}
+
+@test "the summary of other methods, forms of OUT, and merges that fail" {
+    summary tv merge config.yml out.tar.zst
+    grep -cx '  model card: README.md in out.tar.zst' summary
+    not grep nonzero summary
+    grep -c 'L2 norm' summary
+    summary tv merge config.yml out.safetensors
+    not grep 'model card' summary
+    sed -n 's/^  to verify it: //p' summary >verify
+    sh verify
+    summary tv merge --part 1/2 config.yml parts
+    tail -n 1 summary | grep -cx '  part 1/2 is stored; tv finish publishes the model when all parts are'
+    printf '%s\n' 'merge_method: linear' 'models:' '  - model: math' '    parameters: {weight: 1}' \
+        '  - model: code' '    parameters: {weight: 1}' >linear.yml
+    summary tv merge linear.yml linear
+    not grep 'L2 norm' summary
+    summary tv merge linear.yml linear || true
+    not grep 'model card' summary
+}
+
 @test "--progress prints lines for scripts" {
     tensors=$(tv-view base | sed -n 's/^\([0-9]*\) tensors.*/\1/p')
     # lines COMMAND...: its progress begins with nothing, ends with everything, and is nothing else

@@ -100,6 +100,14 @@ TV_INLINE double sum_tiles(enum sum what, const float *x, const float *y, size_t
     return sum;
 }
 
+TV_CLONES size_t vector_math_count_zeros(const float *x, size_t n)
+{
+    size_t zeros = 0;
+    for (size_t i = 0; i < n; i++)
+        zeros += x[i] == 0;
+    return zeros;
+}
+
 TV_CLONES double vector_math_sum_abs(const float *x, size_t n)
 {
     return sum_tiles(SUM_ABS, x, x, n);

@@ -18,6 +18,7 @@ void vector_math_subtract(const float *x, const float *b, float *y, size_t n);
 void vector_math_add(const float *x, const float *b, float *y, size_t n);
 /* x = (float)(factor * x), with the product in double */
 void vector_math_scale(float *x, double factor, size_t n);
+size_t vector_math_count_zeros(const float *x, size_t n);
 double vector_math_sum_abs(const float *x, size_t n);
 /* The same after vector_math_zero_unmarked(x, bits, n), which it does not change x for. */
 double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, size_t n);

@@ -57,14 +57,6 @@ TV_CLONES static void compute_sum_and_range(const float *x, size_t n, double *su
     *max = high;
 }
 
-TV_CLONES static uint64_t count_zeros(const float *x, size_t n)
-{
-    uint64_t zeros = 0;
-    for (size_t i = 0; i < n; i++)
-        zeros += x[i] == 0;
-    return zeros;
-}
-
 TV_CLONES static void count_opposite_signs(const float *x, const float *y, size_t n,
                                            struct pair_stats *p)
 {
@@ -91,7 +83,7 @@ static size_t copy_finite(const float *x, size_t n, float *to)
 static void add_finite_tile(struct vector_stats *t, const float *x, size_t n)
 {
     t->finite += n;
-    t->zeros += count_zeros(x, n);
+    t->zeros += vector_math_count_zeros(x, n);
     t->l1 += vector_math_sum_abs(x, n);
     t->squares += vector_math_sum_squares(x, n);
     compute_sum_and_range(x, n, &t->sum, &t->min, &t->max);

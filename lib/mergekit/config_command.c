@@ -19,6 +19,19 @@ int config_command_print_error(const struct config_command *c, const struct erro
     return status;
 }
 
+const char *config_command_format_size(uint64_t bytes, struct arena *a)
+{
+    static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
+    double x = (double)bytes;
+    size_t u = 0;
+    while (x >= 1000 && u < 4) {
+        x /= 1000;
+        u++;
+    }
+    return u ? arena_printf(a, "%.1f %s", x, units[u])
+             : arena_printf(a, "%llu bytes", (unsigned long long)bytes);
+}
+
 static bool has_word(const struct pipeline_command *c, const char *word)
 {
     bool found = false;

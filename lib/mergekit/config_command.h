@@ -19,6 +19,8 @@ int config_command_parse_and_translate(struct config_command *c, const struct fi
                                        int argc, char **argv, bool out_is_required);
 /* Prints the error, unless its stage has printed it, and returns `status`. */
 int config_command_print_error(const struct config_command *c, const struct error *e, int status);
+/* "1.2 GB" */
+const char *config_command_format_size(uint64_t bytes, struct arena *a);
 /* Frees the command and returns `status`. */
 int config_command_free(struct config_command *c, int status);
 

@@ -2,6 +2,7 @@
 
 #include "config_command.h"
 #include "json_print.h"
+#include "merge_summary.h"
 #include "preflight.h"
 #include "printable.h"
 #include "result_stand_in.h"
@@ -9,6 +10,7 @@
 #include "standard_output.h"
 
 #include <math.h>
+#include <unistd.h>
 
 static const struct filter descriptor = {
     .name = "tv merge",
@@ -28,29 +30,16 @@ static const struct filter descriptor = {
 
 /* ---- --check --------------------------------------------------------------------------------- */
 
-/* "1.2 GB" */
-static const char *format_size(uint64_t bytes, struct arena *a)
-{
-    static const char *const units[] = {"bytes", "KB", "MB", "GB", "TB"};
-    double x = (double)bytes;
-    size_t u = 0;
-    while (x >= 1000 && u < 4) {
-        x /= 1000;
-        u++;
-    }
-    return u ? arena_printf(a, "%.1f %s", x, units[u])
-             : arena_printf(a, "%llu bytes", (unsigned long long)bytes);
-}
-
 static void print_dry_run(struct config_command *c, const struct preflight_result *r)
 {
     size_t n = c->merge.n_models;
     for (size_t i = 0; i < r->n_warnings; i++)
         printable_warning(descriptor.name, "%s", r->warnings[i].sentence);
     printf("%s of %zu model%s: %s%zu tensors, %s", c->merge.config->method, n, n == 1 ? "" : "s",
-           c->options->lora.n ? "at most " : "", r->output.n, format_size(r->output.bytes, &c->a));
+           c->options->lora.n ? "at most " : "", r->output.n,
+           config_command_format_size(r->output.bytes, &c->a));
     if (r->free_bytes)
-        printf("; %s free", format_size(r->free_bytes, &c->a));
+        printf("; %s free", config_command_format_size(r->free_bytes, &c->a));
     putchar('\n');
 }
 
@@ -89,16 +78,25 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
 
 /* ---- merge ----------------------------------------------------------------------------------- */
 
+static bool shows_summary(const struct config_command *c)
+{
+    return !printable_is_quiet() && isatty(STDERR_FILENO);
+}
+
 static int run_merge(struct config_command *c, struct pipeline_options *run)
 {
     struct translated_config *m = &c->merge;
     result_stand_in_close_all(m);
+    run->reports_in_memory = shows_summary(c);
+    run->monitor.kind_of_tensor = shows_summary(c) ? merge_summary_kind_of_tensor(c) : NULL;
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)
             status = shared_result_compute(m, m->results[i], run, descriptor.name, &c->a);
     if (status == 0)
         status = pipeline_run(run, &m->pipeline, &c->a);
+    if (status == 0 && run->reports_in_memory)
+        merge_summary_print(c, run->monitor.report);
     return pipeline_run_end_report(run, status);
 }
 

@@ -14,6 +14,7 @@ struct block_buffer {
     void **wire;    /* [vector]: memory for the dtype of the stream */
     float **floats; /* [vector]: memory for F32 */
     bool is_finite; /* every number in it is known to be finite */
+    size_t nonzero; /* see change_counts.h */
     struct block_buffer *next_idle;
 };
 

@@ -121,10 +121,15 @@ static int round_result_to_wire_dtype(struct runner *r, size_t s, struct block_b
                : 0;
 }
 
+static bool transforms_blocks(const struct runner *r, size_t s)
+{
+    return r->plans[s] != PLAN_PASS_THROUGH && r->stages[s]->filter->transform_block;
+}
+
 static int transform_block(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
 {
     const struct filter *f = r->stages[s]->filter;
-    if (r->plans[s] == PLAN_PASS_THROUGH || !f->transform_block)
+    if (!transforms_blocks(r, s))
         return 0;
     if (convert_block_for_stage(r, s, b, e))
         return -1;
@@ -144,6 +149,12 @@ static void *get_slot_work_area(struct block_slot *slot, size_t size)
         slot->work_capacity = size;
     }
     return slot->work;
+}
+
+/* Are the blocks of this pass counted? Each is, once. */
+static bool counts_changes(const struct runner *r, const struct block_pass *p)
+{
+    return r->changes && p->is_final && p->last_stage == r->n_stages - 1;
 }
 
 /* The part of the last stage that may run on any thread. */
@@ -202,9 +213,17 @@ static int run_block_through_stages(struct runner *r, const struct block_pass *p
 {
     if (!p->reads_stream && read_block(r, p, slot->buffer, index, e))
         return -1;
-    for (size_t s = r->held.stage + 1; s < p->last_stage; s++)
-        if (transform_block(r, s, slot->buffer, e))
+    struct block_buffer *b = slot->buffer;
+    b->nonzero = CHANGE_COUNTS_UNKNOWN;
+    for (size_t s = r->held.stage + 1; s < p->last_stage; s++) {
+        if (transform_block(r, s, b, e))
             return -1;
+        if (counts_changes(r, p) && transforms_blocks(r, s))
+            change_counts_add_step(r->changes, r->stages[s]->filter, s, &b->block, &b->nonzero);
+    }
+    if (counts_changes(r, p))
+        change_counts_add_result(r->changes, r->stages[p->last_stage]->in,
+                                 &r->tensors[p->last_stage - 1], &b->block);
     return observe_or_consume_block(r, p, slot, e);
 }
 

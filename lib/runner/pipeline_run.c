@@ -416,7 +416,7 @@ int pipeline_run_start_report(struct pipeline_options *o, const char *file)
     o->report = file = file ? descriptor_path_to_write(file) : NULL;
     if (file && atomic_file_check(file, run_report_is_report, &e))
         return print_error("report", e.text);
-    if (file && !(o->monitor.report = run_report_new()))
+    if ((file || o->reports_in_memory) && !(o->monitor.report = run_report_new()))
         return print_error("report", strerror(errno));
     return 0;
 }
@@ -425,7 +425,7 @@ int pipeline_run_end_report(struct pipeline_options *o, int status)
 {
     static const char subject[] = "tv: the output of the pipeline is complete, but not the report";
     struct error e;
-    if (o->monitor.report && status == 0) {
+    if (o->report && status == 0) {
         fatal_set_program(subject, 1);
         status = run_report_write_json(o->monitor.report, o->report, &e) ? 1 : 0;
         if (status)

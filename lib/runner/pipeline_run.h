@@ -15,6 +15,7 @@ struct pipeline_options {
     const char *spool;                   /* of all stages; NULL: their own --spool */
     bool only_filters;                   /* a command that is no filter is an error */
     const char *report;                  /* file for the report; NULL: none */
+    bool reports_in_memory;              /* the monitor's report is needed without a file */
     struct run_monitor monitor;
 };
 
@@ -26,7 +27,7 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
                  struct arena *a);
 
 /* Call these before and after running pipelines: they write the report to `file` if the exit status
- * is 0, and do nothing if `file` is NULL. Both return the exit status. */
+ * is 0, and no report if `file` is NULL. Both return the exit status. */
 int pipeline_run_start_report(struct pipeline_options *o, const char *file);
 int pipeline_run_end_report(struct pipeline_options *o, int status);
 

@@ -240,9 +240,13 @@ static void add_chain_to_report(struct runner *r, uint64_t start, struct run_rep
             .seconds = 1e-9 * (double)r->costs[s].nanoseconds,
             .bytes = bytes,
         };
+        if (r->changes)
+            stages[s].dropped = change_counts_of_step(r->changes, s);
         chain.bytes_read += s == 0 && !stage->bytes_read ? bytes : stage->bytes_read;
         chain.bytes_written += stage->bytes_written;
     }
+    for (size_t kind = 0; r->changes && kind < CHANGE_COUNTS_KINDS; kind++)
+        chain.changes[kind] = change_counts_of_kind(r->changes, kind);
     run_report_add_chain(report, &chain);
 }
 
@@ -274,6 +278,8 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     struct run_report_stage *reported = mem_alloc(n, sizeof *reported); /* not after publishing */
     combine_common_options(stages, n);
     runner_state_init(&r, stages, n);
+    if (monitor->report && monitor->kind_of_tensor)
+        r.changes = change_counts_new(n, monitor->kind_of_tensor);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_stages(&r, monitor->warn_of_order, e);
     if (!failed && (monitor->report_progress || (monitor->show_progress && !printable_is_quiet())))

@@ -18,6 +18,7 @@ struct run_monitor {
     bool report_progress;      /* --progress: also if it is none, as lines */
     bool warn_of_order;        /* see step_order.h; for chains that a user has written */
     struct run_report *report; /* receives the cost of a successful run; NULL: none */
+    change_counts_kind_of_tensor *kind_of_tensor; /* the report also has what the run changes */
 };
 
 /* Runs a chain of n >= 2 stages, and closes every stage that was opened. 0, or -1 with the sentence

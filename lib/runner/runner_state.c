@@ -42,6 +42,7 @@ void runner_state_free(struct runner *r)
     free(r->headers);
     free(r->manifest_map);
     free(r->costs);
+    change_counts_free(r->changes);
     free(r->jobs);
     free(r->tensors);
     free(r->plans);

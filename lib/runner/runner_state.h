@@ -5,6 +5,7 @@
 #define TV_RUNNER_STATE_H
 
 #include "block_buffers.h"
+#include "change_counts.h"
 #include "filter.h"
 #include "prefetch.h"
 #include "progress.h"
@@ -33,9 +34,10 @@ struct runner {
     size_t max_vectors;       /* of any tensor after any stage */
     struct stage_cost *costs; /* [stage] */
     struct collected_hashes hashes;
-    struct progress *progress;  /* NULL: not shown */
-    uint64_t peak_anonymous;    /* bytes, sampled */
-    uint64_t memory_sampled_at; /* by process_stats_monotonic_ns */
+    struct progress *progress;     /* NULL: not shown */
+    struct change_counts *changes; /* NULL: not counted */
+    uint64_t peak_anonymous;       /* bytes, sampled */
+    uint64_t memory_sampled_at;    /* by process_stats_monotonic_ns */
 
     /* The current tensor. */
     size_t index;                  /* in the source's manifest */
