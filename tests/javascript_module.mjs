@@ -66,7 +66,8 @@ async function* slowly(bytes) {
 }
 
 const n = 3 * 43691, payload = payloadOf(n), bytes = await write([3, 43691], payload)
-const sources = [() => bytes, () => [bytes], () => slowly(bytes), () => new Blob([bytes]).stream()]
+const stream = () => new Blob([bytes]).stream()
+const sources = [() => bytes, () => [bytes], () => slowly(bytes), stream, () => ({ getReader: () => stream().getReader() })]
 for (const source of sources) {
   const reader = await Reader.open(source()), found = []
   for await (const { tensor, blocks } of reader) found.push([tensor, await whole(tensor, decoded(tensor, blocks))])

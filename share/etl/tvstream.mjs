@@ -115,13 +115,15 @@ function toBf16(bits) {
   return (bits & 0x7fffffff) > 0x7f800000 ? bits >>> 16 | 0x40 : (bits + 0x7fff + (bits >>> 16 & 1)) >>> 16
 }
 
+/* Payload is little-endian, a typed array is as the processor. */
+if (new Uint8Array(Uint16Array.of(1).buffer)[0] !== 1) throw new Error('tvstream.mjs needs a little-endian processor')
+
 const ARRAYS = {
   I8: Int8Array, I16: Int16Array, U16: Uint16Array, I32: Int32Array, U32: Uint32Array, I64: BigInt64Array,
   U64: BigUint64Array, F16: Uint16Array, BF16: Uint16Array, F32: Float32Array, C64: Float32Array, F64: Float64Array,
 }
 
-/* Payload as an array: F16 and BF16 as Float32Array, C64 as pairs, BOOL, F8 and smaller as bytes. (Typed arrays are
- * little-endian on every processor that JavaScript engines support.) */
+/* Payload as an array: F16 and BF16 as Float32Array, C64 as pairs, BOOL, F8 and smaller as bytes. */
 export function decode(dtype, bytes) {
   const Type = ARRAYS[dtype] ?? Uint8Array
   const array = new Type(new Uint8Array(bytes).buffer)

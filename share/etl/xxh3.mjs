@@ -161,7 +161,7 @@ export class Xxh3 {
     return avalanche(wrap(sum))
   }
 
-  /* The 8 bytes that stand in a stream. */
+  /* The hash as a stream contains it. */
   digest() {
     const bytes = new Uint8Array(8)
     viewOf(bytes).setBigUint64(0, this.value())
