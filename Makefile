@@ -13,6 +13,7 @@ CHECK_PACKAGES := librandom123-dev libopenblas0-pthread bats parallel zstd pytho
 BUNDLED        := libarchive-dev libjansson-dev libyaml-dev libmsgpack-dev libxxhash-dev zlib1g-dev libbz2-dev \
                   liblzma-dev libzstd-dev liblz4-dev nettle-dev libacl1-dev libopenblas0-pthread libgfortran5
 WHEEL_PACKAGES := binutils python3 $(BUNDLED)
+DEB_PACKAGES   := git dpkg-dev debhelper
 PACKAGES       := $(BUILD_PACKAGES) $(CHECK_PACKAGES)
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -MMD -MP \
@@ -318,6 +319,23 @@ wheel: packages
 bundled:
 	@echo $(BUNDLED)
 
+# Debian packages of this commit, in build/deb. PREBUILT=1: only the binary package, of the programs in build/bin,
+# if they are up to date. (Those that dpkg-buildpackage compiles have Debian's flags.)
+DEB := $B/deb/$(DIST)
+deb: PACKAGES := $(BUILD_PACKAGES) $(DEB_PACKAGES)
+deb: packages
+	@rm -rf $B/deb
+	@mkdir -p $B/deb
+	$(ARCHIVE) | tar -C $B/deb -x
+ifdef PREBUILT
+	mkdir $(DEB)/build
+	cp -a $(addprefix $B/,all-filters.* libtv.a bin filters lib main) $(DEB)/build
+	cd $(DEB) && dpkg-buildpackage -us -uc -b -nc
+else
+	$(ARCHIVE) | gzip -9n > $B/deb/tvtools_$(VERSION).orig.tar.gz
+	cd $(DEB) && dpkg-buildpackage -us -uc
+endif
+
 help:
 	@echo 'make demo           merge the models in share/demo by several methods and compare them'; \
 	echo 'make check          build everything and run the tests'; \
@@ -326,6 +344,7 @@ help:
 	echo 'make uninstall      remove what make install has installed'; \
 	echo 'make dist           write $(DIST).tar.gz'; \
 	echo 'make wheel          write a Python wheel with the programs and the libraries'; \
+	echo 'make deb            write Debian packages in build/deb'; \
 	echo 'make new-filter     NAME=my-filter: a filter that works, with man page and tests'; \
 	echo 'make bench          compare with mergekit (also bench-calibrate, bench-scale)'; \
 	echo 'make evidence       compare all methods on several families; families: train them'; \
@@ -344,4 +363,4 @@ clean:
 -include $(wildcard $B/lib/*/*.d $B/share/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate bench-scale evidence families \
-    install uninstall dist bundled wheel help new-filter clean
+    install uninstall dist bundled wheel deb help new-filter clean

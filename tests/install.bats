@@ -57,6 +57,7 @@ as_newcomer() {
     grep -q "$version" "$ROOT/CHANGELOG.md"
     tv --version | grep -qx "tvtools $version"
     grep -qx "__version__ = \"$version\"" "$ROOT/share/etl/tvstream.py"
+    head -n 1 "$ROOT/debian/changelog" | grep -qF "tvtools ($version-"
 }
 
 @test "make help lists targets of the Makefile" {
