@@ -329,7 +329,7 @@ deb: packages
 	$(ARCHIVE) | tar -C $B/deb -x
 ifdef PREBUILT
 	mkdir $(DEB)/build
-	cp -a $(addprefix $B/,all-filters.* libtv.a bin filters lib main) $(DEB)/build
+	cp -a $(wildcard $(addprefix $B/,all-filters.* libtv.a bin filters lib main)) $(DEB)/build
 	cd $(DEB) && dpkg-buildpackage -us -uc -b -nc
 else
 	$(ARCHIVE) | gzip -9n > $B/deb/tvtools_$(VERSION).orig.tar.gz

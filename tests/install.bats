@@ -60,6 +60,16 @@ as_newcomer() {
     head -n 1 "$ROOT/debian/changelog" | grep -qF "tvtools ($version-"
 }
 
+@test "without apt, make packages names the libraries that are missing" {
+    mkdir bin
+    ln -s "$(command -v make)" "$(command -v cc)" bin
+    PATH=$T/bin run make -s -C "$ROOT" packages CC=/bin/false
+    [ "$status" != 0 ]
+    [[ $output == *"headers of libarchive, jansson"* ]]
+    PATH=$T/bin run make -s -C "$ROOT" packages
+    [ "$status" = 0 ] && [ -z "$output" ]
+}
+
 @test "make help lists targets of the Makefile" {
     make -s -C "$ROOT" help | awk '{ print $2 ~ /^[a-z][a-z-]+$/ ? $2 : "all" }' | while read -r target; do
         make -n -C "$ROOT" "$target" PACKAGES= >/dev/null || wrong "no target $target"
