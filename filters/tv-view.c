@@ -6,8 +6,9 @@
  *     tv-view --values | from-text    everything as text, which from-text converts back
  *
  * Except with --header, the stream is read to its end, so that the exit status reports a broken
- * stream. --values prints one vector after another, whereas a stream interleaves the vectors of a
- * tensor; it holds one tensor. share/text.md describes the text form.
+ * stream. On a terminal, long names are shortened so that the lines of the tables fit. --values
+ * prints one vector after another, whereas a stream interleaves the vectors of a tensor; it holds
+ * one tensor. share/text.md describes the text form.
  */
 #include "element_text.h"
 #include "encode.h"
@@ -81,13 +82,14 @@ static void print_models(const struct header *h)
         name_width = text_print_max_name_width(name_width, h->models[i].name);
         role_width = text_print_max_name_width(role_width, role);
     }
+    text_print_fit_names(&name_width, &role_width, 4 + 16, standard_output_columns());
     printf("\n%-*s  %-*s  fingerprint%s\n", name_width, "model", role_width, "role",
            any_model_has_hub_name(h) ? "       Hub, commit" : "");
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
-        text_print_name(stdout, m->name, name_width);
+        text_print_fitted_name(stdout, m->name, name_width);
         fputs("  ", stdout);
-        text_print_name(stdout, m->role ? m->role : "-", role_width);
+        text_print_fitted_name(stdout, m->role ? m->role : "-", role_width);
         fputs("  ", stdout);
         if (m->has_fingerprint)
             text_print_hash(stdout, m->fingerprint);
@@ -126,12 +128,30 @@ static void print_history(const struct history *history, int indent)
 struct table {
     int name, shape;
     int *models; /* [model]; 0: the model has no vectors and no column */
+    int *dtypes; /* [model]: of the widest dtype in that column */
 };
+
+/* Narrows the columns of names so that a line fits into the terminal, if that is possible: first
+ * those of models to a few characters, then that of tensors, then those of models to their dtypes.
+ */
+static void fit_into_terminal(struct table *table, size_t n_models)
+{
+    int columns = standard_output_columns(), excess = table->name + 2 + table->shape + 8 - columns;
+    for (size_t i = 0; i < n_models; i++)
+        excess += table->models[i] ? 2 + table->models[i] : 0;
+    for (size_t i = 0; i < n_models && columns; i++)
+        text_print_narrow_column(&table->models[i], TEXT_PRINT_LEAST_MODEL_WIDTH, &excess);
+    if (columns)
+        text_print_narrow_column(&table->name, TEXT_PRINT_LEAST_TENSOR_WIDTH, &excess);
+    for (size_t i = 0; i < n_models && columns; i++)
+        text_print_narrow_column(&table->models[i], table->dtypes[i], &excess);
+}
 
 static struct table *table_new(const struct header *h)
 {
     struct table *table = mem_alloc(1, sizeof *table);
-    *table = (struct table){6, 5, mem_alloc(h->n_models, sizeof(int))};
+    *table = (struct table){6, 5, mem_alloc(h->n_models, sizeof(int)),
+                            mem_alloc(h->n_models, sizeof(int))};
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         table->name = text_print_max_name_width(table->name, t->name);
@@ -142,15 +162,20 @@ static struct table *table_new(const struct header *h)
             int width =
                 text_print_max_name_width(table->models[v->model], h->models[v->model].name);
             table->models[v->model] = text_print_max_name_width(width, dtype_name(v->dtype));
+            table->dtypes[v->model] =
+                text_print_max_name_width(table->dtypes[v->model], dtype_name(v->dtype));
         }
     }
+    fit_into_terminal(table, h->n_models);
     return table;
 }
 
 static void table_free(struct table *table)
 {
-    if (table)
+    if (table) {
         free(table->models);
+        free(table->dtypes);
+    }
     free(table);
 }
 
@@ -160,7 +185,7 @@ static void print_titles(const struct table *table, const struct header *h)
     for (size_t i = 0; i < h->n_models; i++)
         if (table->models[i]) {
             fputs("  ", stdout);
-            text_print_name(stdout, h->models[i].name, table->models[i]);
+            text_print_fitted_name(stdout, h->models[i].name, table->models[i]);
         }
     puts("");
 }
@@ -210,7 +235,7 @@ static void print_attributes(const struct vector *v, const char *model)
 static void print_tensor_line(const struct table *table, const struct header *h,
                               const struct tensor *t)
 {
-    text_print_name(stdout, t->name, table->name);
+    text_print_fitted_name(stdout, t->name, table->name);
     fputs("  ", stdout);
     text_form_print_shape(t);
     printf("%*s  ", table->shape - compute_shape_width(t), "");

@@ -173,7 +173,7 @@ END
     tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code >in.tvs
     for choice in all '*mlp*'; do
         /usr/bin/python3 stage "$choice" <in.tvs >out.tvs
-        check out.tvs | grep -c '^warning: the stream lacks checksums'
+        check out.tvs 2>&1 | grep -c '^check: warning: the stream lacks checksums'
         rescale --include "${choice/all/*}" 0.5 <in.tvs | tensors | diff - <(tensors <out.tvs)
         trim --density 0.5 <out.tvs | combine | pack --base "$MODELS"/base out
         check out

@@ -87,6 +87,28 @@ lines = [json.loads(line) for line in open(".out")]
 assert [l.get("max_difference") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is False, lines'
 }
 
+# long_names: two tensors with long names, of three models with long names
+long_names() {
+    printf 'kind task-vectors\n' && printf 'model organization/A-Model-of-Some-Size-7B-v0.%d role=expert\n' 1 2 3
+    for n in 0 1; do
+        printf 'tensor model.language_model.layers.%d.self_attn.rotary_embedding.q_proj.weight 2x3\n' $n
+        printf "vector organization/A-Model-of-Some-Size-7B-v0.%d\n$n -2 0.5\n0 0.25 3\n" 1 2 3
+    done
+}
+
+@test "long names fit into a terminal; elsewhere they are complete" {
+    long_names | from-text >a.tvs
+    long_names | sed 's/^0 -2/4 -2/' | from-text >b.tvs
+    exits 1 tv-diff a.tvs b.tvs
+    cp .out all
+    grep -c '^model.language_model.layers.0.self_attn.rotary_embedding.q_proj.weight  organization/' all
+    columns=100 on_terminal tv-diff a.tvs b.tvs || true
+    [ "$(sed '/^different/d' terminal | LC_ALL=C.UTF-8 wc -L)" -le 100 ]
+    [ "$(grep -cE '^model.lang[^ ]*….*weight  o[^ ]*… *[^ ]*v0.[123] +4 ' terminal)" = 3 ]
+    columns=300 on_terminal tv-diff a.tvs b.tvs || true
+    diff all terminal
+}
+
 @test "same output from pipes and files, with any threads and memory" {
     always_alike tv-diff - "$BIG"
 }

@@ -106,6 +106,31 @@ assert lines == [m for m in maps if m["record"] != "trailer"], lines'
     always_alike tv-view
 }
 
+# long_names: two tensors with long names, of three models with long names
+long_names() {
+    printf 'kind task-vectors\n' && printf 'model organization/A-Model-of-Some-Size-7B-v0.%d role=expert\n' 1 2 3
+    for n in 0 1; do
+        printf 'tensor model.language_model.layers.%d.self_attn.rotary_embedding.q_proj.weight 2x3\n' $n
+        printf "vector organization/A-Model-of-Some-Size-7B-v0.%d\n$n -2 0.5\n0 0.25 3\n" 1 2 3
+    done
+}
+
+@test "long names fit into a terminal; elsewhere they are complete" {
+    long_names | from-text >long.tvs
+    tv-view long.tvs >all
+    grep -c 'layers.0.self_attn.rotary_embedding.q_proj.weight' all
+    for columns in 60 80 100; do
+        on_terminal tv-view long.tvs
+        [ "$(sed '/elements per model/d' terminal | LC_ALL=C.UTF-8 wc -L)" -le $columns ]
+        [ "$(grep -c . terminal)" = "$(grep -c . all)" ]
+        [ "$(grep -cE '^model.*…[^ ]*.weight +2x3 .* F32 +F32 +F32 *$' terminal)" = 2 ]
+        grep -cE '^tensor +shape +layer +o[^ ]*…[^ ]*1 ' terminal
+        grep -cE '^organization[^ ]*v0.3 +expert +-$' terminal
+    done
+    columns=300 on_terminal tv-view long.tvs
+    diff all terminal
+}
+
 @test "rejects bad streams" {
     make_good
     refuses_bad_streams tv-view

@@ -1,9 +1,13 @@
 #include "diff_report.h"
 
 #include "json_print.h"
+#include "number.h"
+#include "standard_output.h"
 #include "text_print.h"
 
 #include <stdarg.h>
+
+#define NUMBERS_WIDTH (2 + 5 * 12) /* columns of a row, without the two names */
 
 void diff_report_set_column_widths(struct diff_report *r, const struct header *h)
 {
@@ -13,6 +17,7 @@ void diff_report_set_column_widths(struct diff_report *r, const struct header *h
         r->name_width = text_print_max_name_width(r->name_width, h->tensors[i].name);
     for (size_t i = 0; i < h->n_models; i++)
         r->model_width = text_print_max_name_width(r->model_width, h->models[i].name);
+    text_print_fit_names(&r->name_width, &r->model_width, NUMBERS_WIDTH, standard_output_columns());
 }
 
 /* ---- findings ------------------------------------------------------------------------------- */
@@ -87,9 +92,9 @@ static void print_vector_row(struct diff_report *r, const struct diff_report_vec
     const struct element_diff *d = v->diff;
     double cosine = element_diff_cosine(d);
     print_title_once(r);
-    text_print_name(stdout, v->tensor, r->name_width);
+    text_print_fitted_name(stdout, v->tensor, r->name_width);
     fputs("  ", stdout);
-    text_print_name(stdout, v->model, r->model_width);
+    text_print_fitted_name(stdout, v->model, r->model_width);
     printf("  %10.4g  %10.4g", d->max_abs_difference, max_relative(v));
     if (isnan(cosine))
         printf("  %10s", "-");

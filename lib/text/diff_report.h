@@ -24,7 +24,8 @@ struct diff_report_vector {
     double magnitude; /* the largest of the vector in B */
 };
 
-/* Makes the columns wide enough for the tensors and models of a header. */
+/* Makes the columns wide enough for the tensors and models of a header; on a terminal that is too
+ * narrow for them, narrower. */
 void diff_report_set_column_widths(struct diff_report *r, const struct header *h);
 /* Reports a difference other than of elements. `tensor` may be NULL. */
 void diff_report_add_finding(struct diff_report *r, const char *tensor, const char *format, ...)

@@ -50,8 +50,7 @@ void text_print_fitted_name(FILE *out, const char *name, int width)
     printable_print_columns(out, name, own - (width - head - 1), own);
 }
 
-/* Takes up to *excess columns from a column of names that keeps `least`. */
-static void narrow_column(int *width, int least, int *excess)
+void text_print_narrow_column(int *width, int least, int *excess)
 {
     int taken = *width - least < *excess ? *width - least : *excess;
     if (taken <= 0)
@@ -63,8 +62,8 @@ static void narrow_column(int *width, int least, int *excess)
 void text_print_fit_names(int *tensor_width, int *model_width, int others, int width)
 {
     int excess = width ? *tensor_width + *model_width + others - width : 0;
-    narrow_column(tensor_width, TEXT_PRINT_LEAST_TENSOR_WIDTH, &excess);
-    narrow_column(model_width, TEXT_PRINT_LEAST_MODEL_WIDTH, &excess);
+    text_print_narrow_column(tensor_width, TEXT_PRINT_LEAST_TENSOR_WIDTH, &excess);
+    text_print_narrow_column(model_width, TEXT_PRINT_LEAST_MODEL_WIDTH, &excess);
 }
 
 void text_print_wrapped(FILE *out, const char *text, int column, int columns)

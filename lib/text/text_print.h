@@ -19,6 +19,8 @@ void text_print_fitted_name(FILE *out, const char *name, int width);
 /* Columns that names keep in the narrowest table. */
 #define TEXT_PRINT_LEAST_TENSOR_WIDTH 24
 #define TEXT_PRINT_LEAST_MODEL_WIDTH  8
+/* Takes up to *excess columns, if that is positive, from a column that keeps `least`. */
+void text_print_narrow_column(int *width, int least, int *excess);
 /* Narrows the columns of tensor names and model names, as far as names remain legible, so that they
  * and `others` columns fit into a line of `width` columns; 0: no limit. */
 void text_print_fit_names(int *tensor_width, int *model_width, int others, int width);
