@@ -83,6 +83,26 @@ static void test_quoted_word(const char *word)
     arena_free(&a);
 }
 
+/* A name that is wider than its column loses its middle; a character of UTF-8 is one column. */
+static void test_fitted_name(const char *name, int width, const char *expected)
+{
+    struct bytes b = {0};
+    FILE *out = bytes_open_stream(&b);
+    text_print_fitted_name(out, name, width);
+    fclose(out);
+    char *text = bytes_take_text(&b);
+    CHECK(strcmp(text, expected) == 0);
+    CHECK(printable_print(NULL, text) == width);
+    free(text);
+}
+
+static void test_fitted_columns(int tensor, int model, int others, int width, int expected_tensor,
+                                int expected_model)
+{
+    text_print_fit_names(&tensor, &model, others, width);
+    CHECK(tensor == expected_tensor && model == expected_model);
+}
+
 int main(void)
 {
     char text[32], long_word[200] = "";
@@ -108,5 +128,20 @@ int main(void)
     test_shell_word(long_word);
     test_shell_word("");
     test_shell_word("it's");
+    test_fitted_name("abcdef", 6, "abcdef");
+    test_fitted_name("abcdef", 8, "abcdef  ");
+    test_fitted_name("abcdef", 5,
+                     "ab\xe2\x80\xa6"
+                     "ef");
+    test_fitted_name("abcdef", 4,
+                     "ab\xe2\x80\xa6"
+                     "f");
+    test_fitted_name("\xc3\xa9\x1b\xe6\x97\xa5xyz", 5, "\xc3\xa9?\xe2\x80\xa6yz");
+    test_fitted_columns(50, 30, 20, 0, 50, 30);
+    test_fitted_columns(50, 30, 20, 100, 50, 30);
+    test_fitted_columns(50, 30, 20, 90, 40, 30);
+    test_fitted_columns(50, 30, 20, 60, 24, 16);
+    test_fitted_columns(50, 30, 20, 10, 24, 8);
+    test_fitted_columns(10, 5, 20, 10, 10, 5);
     return unit_end();
 }
