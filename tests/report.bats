@@ -247,6 +247,12 @@ END
         '  - model: code' '    parameters: {weight: 1}' >linear.yml
     summary tv merge linear.yml linear
     not grep 'L2 norm' summary
+    printf '%s\n' 'merge_method: linear' 'dtype: float32' 'slices:' \
+        '  - sources: [{model: math, layer_range: [0, 2], parameters: {weight: 1}}]' \
+        '  - sources: [{model: code, layer_range: [2, 3], parameters: {weight: 1}}]' >slices.yml
+    summary tv merge slices.yml slices
+    size=$(stat -c %s slices/model.safetensors)
+    sed -n '1s/.*: \([0-9.]*\) KB written.*/\1/p' summary | awk -v size="$size" '{ exit !($1 > 0.9 * size / 1000 && $1 < 1.1 * size / 1000) }'
     summary tv merge linear.yml linear || true
     not grep 'model card' summary
 }

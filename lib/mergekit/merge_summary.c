@@ -52,6 +52,7 @@ struct step {
 };
 
 struct counts {
+    uint64_t bytes_written; /* of the result; other chains write into pipes */
     size_t n_steps;
     struct step steps[STEPS_MAX];
     struct change_norm changes[N_KINDS];
@@ -78,6 +79,8 @@ static struct counts sum_counts(const struct run_report *report)
         struct run_report_stage stages[RUN_REPORT_STAGES_MAX];
         if (!run_report_get_chain(report, i, &chain, stages))
             continue;
+        if (strcmp(stages[chain.n_stages - 1].name, "pack") == 0)
+            c.bytes_written = chain.bytes_written;
         for (size_t s = 0; s < chain.n_stages; s++)
             add_step(&c, &stages[s]);
         for (size_t kind = 0; kind < N_KINDS; kind++) {
@@ -156,7 +159,7 @@ void merge_summary_print(struct config_command *c, const struct run_report *repo
     size_t n = c->merge.n_models;
     printable_message("%s: %s of %zu model%s: %s written in %.1f s, with %s of memory",
                       c->stage->filter->name, c->merge.config->method, n, n == 1 ? "" : "s",
-                      config_command_format_size(sum.bytes_written, &c->a), sum.seconds,
+                      config_command_format_size(counts.bytes_written, &c->a), sum.seconds,
                       config_command_format_size(sum.peak_anonymous, &c->a));
     print_steps(&counts);
     print_changes(&counts, &c->a);
