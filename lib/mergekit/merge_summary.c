@@ -117,20 +117,16 @@ static void print_changes(const struct counts *c, struct arena *a)
         printable_message("  L2 norm of the change, about: %s", text);
 }
 
-/* "  tv verify OUT MODEL..." */
+/* Of any length, unlike a message. */
 static void print_verify_command(const struct config_command *c)
 {
-    struct bytes text = {0};
-    FILE *out = bytes_open_stream(&text);
-    printable_print_shell_word(out, c->out);
+    fputs("  to verify it: tv verify ", stderr);
+    printable_print_shell_word(stderr, c->out);
     for (size_t i = 0; i < c->merge.n_models; i++) {
-        putc(' ', out);
-        printable_print_shell_word(out, c->merge.models[i]);
+        putc(' ', stderr);
+        printable_print_shell_word(stderr, c->merge.models[i]);
     }
-    fclose(out);
-    char *operands = bytes_take_text(&text);
-    printable_message("  to verify it: tv verify %s", operands);
-    free(operands);
+    putc('\n', stderr);
 }
 
 /* Where what the model says about itself is, and how to check it. */
