@@ -242,11 +242,11 @@ def run_jobs(calls, jobs):
 def train_experts(folder, base, strengths, mixture_lr, drawing, held_out, decode, end, jobs=1, starts={},
                   write=write_samples, **how):
     """Trains an expert of each task and the mixture, and writes them and their samples, `jobs` at a time.
-    strengths: {task: (steps, learning rate)}; drawing(task) and drawing(None) return the `draw` of an
-    expert and of the mixture; held_out: {task: (samples for calib, samples for eval)}, each (text of the
-    prompt, prompt, right response, other inputs), where a task without samples for eval is not in the
-    mixture; starts: {task: model} of experts that do not start from the base; write(folder, task, samples,
-    decode) writes samples; how: batch, slow and mixed of `train`."""
+    strengths: {task: (steps, learning rate)}; mixture_lr: None for no mixture; drawing(task) and
+    drawing(None) return the `draw` of an expert and of the mixture; held_out: {task: (samples for calib,
+    samples for eval)}, each (text of the prompt, prompt, right response, other inputs), where a task
+    without samples for eval is not in the mixture; starts: {task: model} of experts that do not start from
+    the base; write(folder, task, samples, decode) writes samples; how: batch, slow and mixed of `train`."""
     evaluated = [t for t in strengths if held_out[t][1]]
 
     def train_expert(task):
@@ -264,4 +264,4 @@ def train_experts(folder, base, strengths, mixture_lr, drawing, held_out, decode
         mixture = train("mixture", copy.deepcopy(base), steps, mixture_lr, drawing(None), **how)
         write_checkpoint(mixture, f"{folder}/models/mixture")
 
-    run_jobs([*((train_expert, t) for t in strengths), (train_mixture,)], jobs)
+    run_jobs([*((train_expert, t) for t in strengths), *([(train_mixture,)] if mixture_lr else [])], jobs)
