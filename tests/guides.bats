@@ -1,9 +1,11 @@
 #!/usr/bin/env bats
-# share/mergekit.md: the commands have the options that it names. tests/real/run runs its examples.
+# share/mergekit.md and share/tutorial.md: the commands have the options that they name. tests/real/run runs their
+# examples.
 load common
 load refusals
 
 PAGE=$ROOT/share/mergekit.md
+TUTORIAL=$ROOT/share/tutorial.md
 
 fail() {
     echo "$1"
@@ -42,10 +44,11 @@ accepts() {
 
 # page_commands: the lines of code, and the code between backticks, that begin with a program or tv COMMAND
 page_commands() {
-    { sed -n '/^```sh/,/^```/p; s/^    //p' "$PAGE"; grep -o '`[^`]*`' "$PAGE" | tr -d '`'; } | tr '|' '\n' | sed 's/^ *//'
+    { sed -n '/^```sh/,/^```/p; s/^    //p' "$PAGE" "$TUTORIAL"; grep -oh '`[^`]*`' "$PAGE" "$TUTORIAL" | tr -d '`'; } |
+        tr '|' '\n' | sed 's/^ *//'
 }
 
-@test "share/mergekit.md names options that the commands have" {
+@test "the guides name options that the commands have" {
     n=0
     while read -r line; do
         read -r -a words <<<"$line"
@@ -66,13 +69,16 @@ page_commands() {
 }
 
 @test "the links of the guides lead to files and headings" {
-    sed -n 's/^#* //p' "$PAGE" | tr '[:upper:] ' '[:lower:]-' | tr -d '.,`' >headings
-    grep -o '](\([^)]*\))' "$PAGE" | tr -d '()]' | while read -r link; do
-        case $link in
-        http*) ;;
-        '#'*) grep -qx -- "${link#'#'}" headings || fail "no heading $link" ;;
-        *) [ -e "$ROOT/share/${link%%#*}" ] || fail "no file $link" ;;
-        esac
+    for page in "$PAGE" "$TUTORIAL"; do
+        grep -o '](\([^)]*\))' "$page" | tr -d '()]' >links
+        while read -r link; do
+            [[ $link != http* ]] || continue
+            file=$ROOT/share/${link%%#*}
+            [ "${link%%#*}" != "" ] || file=$page
+            [ -e "$file" ] || fail "no file $link"
+            [[ $link != *#* ]] || sed -n 's/^#* //p' "$file" | tr '[:upper:] ' '[:lower:]-' | tr -d '.,`:' |
+                grep -cx -- "${link#*#}" || fail "no heading $link"
+        done <links
     done
 }
 
