@@ -40,7 +40,7 @@ END2
     /usr/bin/python3 "$TESTS/vectors.py" stages weights,task-vectors,activations node --input-type=module -e \
         "$import; await transform(null, { name: 'copy', only: () => false })"
     local change="$import; await transform((tensor, vectors) => vectors, { name: 'copy', scope: SCOPE,
-        keeps: ['l1_before', 'keep', 'example.scale', 'example.payload'] })"
+        keeps: ['l1_before', 'l1', 'keep', 'example.scale', 'example.payload'] })"
     /usr/bin/python3 "$TESTS/vectors.py" stages weights,activations,-special-numbers \
         node --input-type=module -e "${change/SCOPE/"'block'"}"
     /usr/bin/python3 "$TESTS/vectors.py" stages task-vectors node --input-type=module -e "${change/SCOPE/"'tensor'"}"

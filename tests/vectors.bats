@@ -83,5 +83,5 @@ END2
     vectors stages task-vectors /usr/bin/python3 -c 'import tvstream
 tvstream.xxh3 = None
 tvstream.transform(lambda tensor, vectors: vectors, name="copy",
-                   keeps=("l1_before", "keep", "example.scale", "example.payload"))'
+                   keeps=("l1_before", "l1", "keep", "example.scale", "example.payload"))'
 }
