@@ -251,6 +251,14 @@ static enum scope choose_scope(const struct stage *s)
     return r && !calibration_stores_vectors(&r->c) ? SCOPE_BLOCK : SCOPE_MODEL;
 }
 
+/* Without --expert, the models of tv-extract are the teachers where a filter has changed vectors.
+ */
+static bool looks_at_source(const struct stage *s)
+{
+    const struct calibrate_options *o = s->options;
+    return o->models.files.n == 0;
+}
+
 static int begin_tensor(struct job *job, struct error *e)
 {
     struct run *r = run_of(job->stage);
@@ -362,6 +370,7 @@ const struct filter filter_calibrate = {
     .check_options = calibrate_options_check,
     .open = open_calibrate,
     .choose_scope = choose_scope,
+    .looks_at_source = looks_at_source,
     .begin_tensor = begin_tensor,
     .observe_block = observe_block,
     .end_round = end_round,

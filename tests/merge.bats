@@ -770,7 +770,7 @@ END
         diff -r out typed
     done
     config 'merge_method: passthrough' 'models: [{model: org/m@v2}]'
-    REFUSED_BY='tv merge' refused_with "org/m@v2 is not a file" tv merge --transformers-cache hub --check config.yml x
+    REFUSED_BY='tv merge' refused_with "has no revision v2 of org/m, but " tv merge --transformers-cache hub --check config.yml x
 }
 
 @test "a finite number that the dtype cannot hold is called an overflow" {

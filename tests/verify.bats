@@ -81,7 +81,7 @@ tensor_bytes() {
     make_statistics deltas.tvs
     for script in "$ROOT"/pipelines/*; do
         name=${script##*/}
-        case $name in *.* | *[A-Z]* | *expert_merging* | choose-* | plot*) continue ;; esac
+        case $name in *.* | *[A-Z]* | *expert_merging* | choose-* | plot* | pictures) continue ;; esac
         models=(base math code)
         case $name in slerp | nearswap | arcee_fusion) models=(base math) ;; passthrough) models=(math) ;; esac
         rm -rf merged

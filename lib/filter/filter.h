@@ -102,6 +102,9 @@ struct filter {
     /* Bytes that a tensor takes while end_round works on it, if that takes long: `tv run` then
      * works on several tensors side by side, as many as fit into --memory. */
     uint64_t (*tensor_memory)(const struct stage *, const struct tensor *);
+    /* Does it look at the operands of the chain's source, so that it must be in one chain with it?
+     * NULL: no. */
+    bool (*looks_at_source)(const struct stage *);
     bool only_drops_elements; /* transform_block leaves an element unchanged or sets it to 0 */
     bool across_vectors;      /* compares the vectors of a tensor: useless where there is one */
     bool raw_payload;         /* payload in the stream's dtype, not converted to F32 */

@@ -192,20 +192,20 @@ static void add_stage_to_segment(struct segment *s, struct stage *stage,
     s->stages[s->n++] = stage;
 }
 
-/* Does the segment compute so long that a stage which reads all tensors more than once is better
- * off with the stored result? */
-static bool is_too_slow_to_repeat(const struct segment *s)
+/* Is the stage better off with the stored result of the segment, because it reads all tensors more
+ * than once and the segment would compute for long each time? */
+static bool should_store_input(const struct stage *stage, const struct segment *s)
 {
     bool slow = false;
     for (size_t i = 0; i < s->n; i++)
         slow |= s->stages[i]->filter->tensor_memory != NULL;
-    return slow;
+    return slow && runner_state_stage_scope(stage) == SCOPE_MODEL &&
+           !(stage->filter->looks_at_source && stage->filter->looks_at_source(stage));
 }
 
 /* Fills in the segments of a pipeline, at most one per command; their number in *n. A new segment,
  * which reads from a pipe as in the shell, starts at a source that reads standard input, and at a
- * stage of scope model behind one that should not compute everything again for each of its passes.
- */
+ * stage that should store its input. */
 static int split_pipeline_into_segments(const struct pipeline *pipeline, struct segment *segments,
                                         size_t *n, struct process_list *l)
 {
@@ -223,8 +223,7 @@ static int split_pipeline_into_segments(const struct pipeline *pipeline, struct 
             before = NULL;
         if (stage && before && check_adjacent_stages(before, stage))
             return 1;
-        if (stage && before && runner_state_stage_scope(stage) == SCOPE_MODEL &&
-            is_too_slow_to_repeat(&segments[*n - 1]))
+        if (stage && before && should_store_input(stage, &segments[*n - 1]))
             before = NULL;
         if (!stage || !before)
             segments[(*n)++] = (struct segment){.program = stage ? NULL : words};
