@@ -633,7 +633,7 @@ static int record_hashes_of_adapter(const struct pack *p, const struct model_has
 }
 
 /* Writes the adapter with its card, and publishes it. */
-static int write_and_publish_adapter(const struct stage *s, struct pack *p, struct error *e)
+static int write_and_publish_adapter(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     const struct model other = describe_onto_model(s);
@@ -651,6 +651,7 @@ static int write_and_publish_adapter(const struct stage *s, struct pack *p, stru
                  (p->config &&
                   checkpoint_writer_write_file(w, CONFIG_FILE, p->config, strlen(p->config), e)) ||
                  checkpoint_writer_write_file(w, "README.md", text, strlen(text), e);
+    s->bytes_written += lora_output_bytes(p->lora);
     if (!failed)
         lora_output_print_tied_note(p->lora, get_target_path(s), s->filter->name);
     if (!failed && isatty(STDERR_FILENO))

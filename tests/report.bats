@@ -172,6 +172,14 @@ summary() {
     sed 's/.*\x1b\[K//' terminal | sed -n '/^tv merge: /,$p' >summary
 }
 
+# has_size_of FILE: the summary has the bytes of its tensors
+has_size_of() {
+    want=$(check --json "$1" | grep -o '"bytes": [0-9]*' | tr -dc 0-9)
+    sed -n '1s/.*: \([0-9.]*\) \(.*\) written in .*/\1 \2/p' summary |
+        awk -v want="$want" '{ got = $1 * ($2 == "KB" ? 1e3 : $2 == "MB" ? 1e6 : 1) }
+            END { exit !(got > want * 0.98 && got < want * 1.02) }'
+}
+
 # wanted CONFIG PICK: the numbers of its summary, from other filters
 wanted() {
     line=$(tv from-yaml "$1" out | tr -s '\n ' ' ')
@@ -255,6 +263,18 @@ END
     sed -n '1s/.*: \([0-9.]*\) KB written.*/\1/p' summary | awk -v size="$size" '{ exit !($1 > 0.9 * size / 1000 && $1 < 1.1 * size / 1000) }'
     summary tv merge linear.yml linear || true
     not grep 'model card' summary
+    # The bytes of the result only, not those that a process has sent to another.
+    printf '%s\n' 'merge_method: passthrough' 'slices:' '  - sources: [{model: math, layer_range: [0, 1]}]' \
+        '  - sources: [{model: code, layer_range: [1, 2]}]' >slices.yml
+    summary tv merge slices.yml slices
+    has_size_of slices/model.safetensors
+    tv extract-lora --max-rank 2 base math lora
+    printf '%s\n' 'merge_method: task_arithmetic' 'base_model: base' 'models: [{model: base+lora, parameters: {weight: 0.5}}]' >lora.yml
+    summary tv merge --lora 2 lora.yml adapter
+    has_size_of adapter/adapter_model.safetensors
+    sed -n 's/^  to verify it: //p' summary >verify
+    grep -cx 'tv verify adapter base base+lora' verify
+    sh verify
 }
 
 @test "--progress prints lines for scripts" {

@@ -52,7 +52,7 @@ struct step {
 };
 
 struct counts {
-    uint64_t bytes_written; /* of the result; other chains write into pipes */
+    uint64_t bytes_written; /* of the result, not of streams between processes */
     size_t n_steps;
     struct step steps[STEPS_MAX];
     struct change_norm changes[N_KINDS];
@@ -79,10 +79,10 @@ static struct counts sum_counts(const struct run_report *report)
         struct run_report_stage stages[RUN_REPORT_STAGES_MAX];
         if (!run_report_get_chain(report, i, &chain, stages))
             continue;
-        if (strcmp(stages[chain.n_stages - 1].name, "pack") == 0)
-            c.bytes_written = chain.bytes_written;
         for (size_t s = 0; s < chain.n_stages; s++)
             add_step(&c, &stages[s]);
+        if (chain.n_stages && strcmp(stages[chain.n_stages - 1].name, "pack") == 0)
+            c.bytes_written += chain.bytes_written;
         for (size_t kind = 0; kind < N_KINDS; kind++) {
             c.changes[kind].squares += chain.changes[kind].squares;
             c.changes[kind].elements += chain.changes[kind].elements;

@@ -556,6 +556,20 @@ static int write_parts(struct checkpoint_writer *w, const struct header *result,
     return failed;
 }
 
+uint64_t lora_output_bytes(const struct lora_output *l)
+{
+    struct arena a = {0};
+    size_t n = count_parts(l);
+    const struct part **parts = list_parts(l, n);
+    const struct tensor *tensors = make_tensors(parts, n, &a);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += dtype_bytes(parts[i]->dtype, tensor_elements(&tensors[i]));
+    free(parts);
+    arena_free(&a);
+    return bytes;
+}
+
 int lora_output_write(const struct lora_output *l, struct checkpoint_writer *w,
                       const struct header *result, struct error *e)
 {

@@ -99,6 +99,8 @@ size_t lora_output_parts(const struct lora_output *l, size_t index,
 /* The text of adapter_config.json; the caller frees. */
 char *lora_output_config(const struct lora_output *l);
 
+/* Of the tensors of the adapter, when all have been taken. */
+uint64_t lora_output_bytes(const struct lora_output *l);
 /* Writes the adapter, apart from the card: `result` describes the merge, with its history. */
 int lora_output_write(const struct lora_output *l, struct checkpoint_writer *w,
                       const struct header *result, struct error *e);

@@ -97,6 +97,18 @@ static int add_entries_of_folder(struct input_search *s, const char *folder, str
     return reason ? error_set(e, "cannot read %s: %s", folder, strerror(reason)) : 0;
 }
 
+static int add_operand(struct input_search *s, const char *operand, bool named, struct error *e);
+
+/* BASE+ADAPTER: adds both. */
+static int add_base_and_adapter(struct input_search *s, const char *path, const char *adapter,
+                                struct error *e)
+{
+    char *base = model_path_copy_base(path, adapter);
+    int failed = add_operand(s, base, false, e) || add_operand(s, adapter, false, e);
+    free(base);
+    return failed ? -1 : 0;
+}
+
 /* Adds NAME=PATH (with `named`), or PATH and if it is a folder its entries. PATH may have a #KEY.
  */
 static int add_operand(struct input_search *s, const char *operand, bool named, struct error *e)
@@ -112,6 +124,9 @@ static int add_operand(struct input_search *s, const char *operand, bool named, 
         set_unreadable(s, path);
         return 0;
     }
+    const char *adapter = named ? NULL : model_path_adapter(path);
+    if (adapter)
+        return add_base_and_adapter(s, path, adapter, e);
     if (model_path_resolve(path, &found, &key, e) <= 0)
         return -1;
     path = arena_copy_text(&s->arena, found);
