@@ -379,6 +379,9 @@ refused_by_merge() {
     config "$TIES" 'parameters:' '  desnity: 0.5'
     tv merge --check config.yml out 2>warnings
     grep -q 'warning: config.yml, line 5: unknown parameter desnity is ignored (did you mean density?)' warnings
+    config "$TIES" 'parameters: {density: 20}'
+    tv merge --check config.yml out 2>warnings
+    grep -qx 'tv merge: warning: config.yml, line 4: density is 20, which is the same as 1' warnings
     config "$TIES" 'parameters: {t: 0.5, select_topk: 1}'
     tv merge --check config.yml out 2>warnings
     [ "$(wc -l <warnings)" = 2 ]

@@ -23,6 +23,22 @@ static void warn_of_unknown_parameter(const struct pipeline_builder *b,
     pipeline_builder_warn(b, set->line, "unknown parameter %s is ignored%s", name, advice);
 }
 
+/* mergekit keeps everything, silently; 20 is probably meant to be 20 %. */
+static void warn_if_capped(const struct pipeline_builder *b, const struct config_parameter *set,
+                           const struct method_parameter *p)
+{
+    for (size_t i = 0; p->capped && i < set->n_conditions; i++) {
+        const struct conditional_value *c = &set->conditions[i];
+        char found[32], high[32];
+        if (c->number_error || c->n_values != 1 || c->values[0] <= p->range.high)
+            continue;
+        pipeline_builder_warn(b, set->line, "%s is %s, which is the same as %s", p->name,
+                              number_format(c->values[0], found),
+                              number_format(p->range.high, high));
+        return;
+    }
+}
+
 static int check_parameter_is_accepted(const struct pipeline_builder *b,
                                        const struct config_parameter *set, bool of_model)
 {
@@ -42,6 +58,8 @@ static int check_parameter_is_accepted(const struct pipeline_builder *b,
         pipeline_builder_warn(b, set->line,
                               "%s is ignored here: it applies to the whole merge, not to one model",
                               name);
+    else
+        warn_if_capped(b, set, p);
     return 0;
 }
 
