@@ -35,12 +35,12 @@ struct options {
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"by", OPTION_CHOICE, FIELD(by), "KEY",
-     .help = "sort the tensors by " STATS_KEYS ", the largest first", .choices = STATS_KEYS},
+    {"by", OPTION_CHOICE, FIELD(by), STATS_KEYS,
+     .help = "sort the tensors by this, the largest first", .choices = STATS_KEYS},
     {"top", OPTION_COUNT, FIELD(top), "N", .help = "print only the first N tensors of that order",
      .range = {.low = 1, .high = INFINITY}},
     {"columns", OPTION_STRING, FIELD(columns), "KEY,...",
-     .help = "print these columns, in this order (default: all)"},
+     .help = "print these columns, in this order (the KEYs of --by; default: all)"},
     {"width", OPTION_COUNT, FIELD(width), "N",
      .help = "fit the table into N columns; 0: any width (default: the terminal's; elsewhere any)",
      .range = {.low = 0, .high = 10000}},

@@ -131,6 +131,7 @@ complete_words() {
     [ "$(complete_words trim --scope = m)" = model ]
     [ "$(complete_words tv trim --scope "")" = "tensor model" ]
     [ "$(complete_words pack --dtype=bf)" = --dtype=bfloat16 ]
+    [ "$(complete_words stats --by = m)" = "mean max_abs min max" ]
     [ "$(complete_words stats del)" = deltas.tvs ]
     [ "$(complete_words unpack name = del)" = deltas.tvs ]
     [ "$(complete_words regmean --gram math = del)" = deltas.tvs ]

@@ -29,7 +29,7 @@ _tvtools_value() {
     DIR) _tvtools_files -d "$2" "$3" ;;
     BASE | MODEL) _tvtools_models "$2" "$3" ;;
     FILE | MODEL=FILE) _tvtools_files -f "$2" "$3" ;;
-    *[!a-z0-9\|]*) ;; # a number or a name
+    *[!a-z0-9_\|]*) ;; # a number or a name
     *) mapfile -t COMPREPLY < <(compgen -P "$2" -W "${1//|/ }" -- "$3") ;;
     esac
 }
