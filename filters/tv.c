@@ -290,7 +290,8 @@ static int run_pipeline_command(int argc, char **argv, const struct filter *cons
 static const char models_usage[] =
     "Usage: tv models\n"
     "List the models in the local Hugging Face cache, which MODEL can name: ORG/NAME.\n"
-    "hf download ORG/NAME fetches one.\n";
+    "hf download ORG/NAME fetches one.\n"
+    "The cache is $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub.\n";
 
 static int run_models_command(int argc, char **argv, const struct filter *const *filters)
 {
@@ -302,6 +303,9 @@ static int run_models_command(int argc, char **argv, const struct filter *const 
     size_t n = hf_cache_list_models(&names, &a);
     for (size_t i = 0; i < n; i++)
         puts(names[i]);
+    if (n == 0)
+        printable_note("tv models",
+                       "the local Hugging Face cache has no models (see tv models --help)");
     arena_free(&a);
     return 0;
 }

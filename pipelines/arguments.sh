@@ -82,7 +82,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#operands[@]} -ge "${least:=3}" ] ||
-    fail "expected at least $least operands, found ${#operands[@]} (see --help)"
+    fail "expected at least $least operand$([ "$least" = 1 ] || echo s), found ${#operands[@]} (see --help)"
 models=("${operands[@]::${#operands[@]}-1}")
 base=${operands[0]}
 out=${operands[-1]}

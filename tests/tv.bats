@@ -81,7 +81,8 @@ load refusals
     mkdir -p hub/models--acme--big hub/models--bert hub/datasets--acme--text
     HF_HUB_CACHE=hub tv models >found
     printf '%s\n' acme/big bert | diff - found
-    HF_HUB_CACHE=none tv models | cmp - /dev/null
+    HF_HUB_CACHE=none tv models 2>stderr | cmp - /dev/null
+    grep -cx 'tv models: note: the local Hugging Face cache has no models (see tv models --help)' stderr
 }
 
 @test "help that cannot be written is an error" {

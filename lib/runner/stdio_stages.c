@@ -30,7 +30,8 @@ static int open_operand_or_stdin(const struct stage *s, const char **name, struc
     }
     *name = "standard input";
     if (isatty(STDIN_FILENO))
-        return error_set(e, "standard input is a terminal; pipe a tensor stream into it");
+        return error_set(e,
+                         "standard input is a terminal; pipe a tensor stream into it (see --help)");
     return STDIN_FILENO;
 }
 

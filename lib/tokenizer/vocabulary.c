@@ -139,8 +139,9 @@ static int find_start(struct builder *b)
     return b->start->tokenizer
                ? 0
                : error_set(b->e,
-                           "%.200s has no tokenizer.json, whose tokens the vocabulary starts "
-                           "with",
+                           "%.200s has no tokenizer.json, from which the vocabulary of the "
+                           "result is made (without tokenizer_source and --vocabulary, "
+                           "tokenizers are not merged)",
                            b->start->name);
 }
 
