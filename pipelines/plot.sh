@@ -62,6 +62,15 @@ run_gnuplot() {
     fi
 }
 
+# For awk, with the variables name and input: ends with the message. An END rule runs nevertheless, and
+# finds `failed` set.
+awk_stop='
+    function stop(message) {
+        printf "%s: %s: %s\n", name, input, message > "/dev/stderr"
+        failed = 1
+        exit 1
+    }'
+
 # ---- heat maps of layers and kinds of tensors -----------------------------------------------------
 #
 # $work/kinds has the names of the rows, $work/cells a block of lines per heat map, blocks separated by
