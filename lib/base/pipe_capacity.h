@@ -1,4 +1,4 @@
-/* How many bytes a pipe holds. */
+/* The capacity of a pipe: the bytes that it holds between a writer and a reader. */
 #ifndef TV_PIPE_CAPACITY_H
 #define TV_PIPE_CAPACITY_H
 

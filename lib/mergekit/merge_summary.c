@@ -129,7 +129,7 @@ static void print_verify_command(const struct config_command *c)
     putc('\n', stderr);
 }
 
-/* Where what the model says about itself is, and how to check it. */
+/* Where the model card is, and the command that verifies the model. */
 static void print_where(const struct config_command *c)
 {
     enum output_form form = output_target_form_of_name(c->out);

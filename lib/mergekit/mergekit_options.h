@@ -1,5 +1,5 @@
-/* What the options of mergekit's commands have in common: rows of a table for those that have no
- * effect here, the short options, and sizes in parameters. share/mergekit.md says why of each.
+/* Options that mergekit's commands have in common: rows of a table for those that have no effect
+ * here, the short options, and sizes in parameters. share/mergekit.md gives the reason for each.
  *
  * The offsets `flag` and `value` are those of a bool and a const char * that nothing else uses. */
 #ifndef TV_MERGEKIT_OPTIONS_H

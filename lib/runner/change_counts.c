@@ -36,7 +36,7 @@ void change_counts_free(struct change_counts *c)
 
 #define TILES_PER_SAMPLE 16
 
-/* A tile that is counted. The first of a block is another one in each block. */
+/* A tile that is counted. The first one has another place in each block. */
 struct tile {
     size_t first, n; /* elements */
 };

@@ -1,8 +1,8 @@
-/* What a run changes, for the summary of tv merge: how many elements each step that drops elements
- * receives and keeps, and the norm of the change by kind of tensor. One of 16 tiles of each block
- * is counted, in the pass that brings it to the sink, while it is in the cache: this takes no time
- * that can be measured. Several threads may add to one count at once. The counts belong to the
- * chain's run until change_counts_free. */
+/* Counts of what a run changes, for the summary of tv merge: how many elements each step that drops
+ * elements receives and keeps, and the norm of the change by kind of tensor. One of 16 tiles of
+ * each block is counted, in the pass that brings the block to the sink, while it is in the cache,
+ * so that counting takes no measurable time. Several threads may add to the counts at once. The
+ * counts belong to the chain's run until change_counts_free. */
 #ifndef TV_CHANGE_COUNTS_H
 #define TV_CHANGE_COUNTS_H
 
@@ -14,13 +14,13 @@
 /* The kind of a tensor by its name: an index below CHANGE_COUNTS_KINDS. */
 typedef size_t change_counts_kind_of_tensor(const char *name);
 
-/* Elements of a step that drops some, in the tiles that were counted: those that no step before it
- * had dropped, and those of them that it kept. */
+/* The elements of a step that drops some, in the tiles that are counted: those that no earlier step
+ * had dropped, and how many of them it kept. */
 struct dropped_elements {
     uint64_t received, kept;
 };
 
-/* The merged task vectors of the tensors of a kind. */
+/* The change of all tensors of a kind: of their merged task vectors. */
 struct change_norm {
     double squares;    /* sum of the squares of all elements, estimated from those counted */
     uint64_t elements; /* all */

@@ -90,9 +90,9 @@ int stats_columns_parse(struct stats_columns *c, const char *text, const char *l
     return 0;
 }
 
-/* The columns of a table that must be narrow: what says most about a merge first, what is wide
- * last. */
-static struct stats_columns order_by_width(int sort_key)
+/* The columns of a table that must be narrow, in the order in which they are kept: those that say
+ * most about a merge first, the widest last. */
+static struct stats_columns order_of_narrow_table(int sort_key)
 {
     static const enum stats_key order[] = {
         STATS_ZERO, STATS_L2,   STATS_COSINE, STATS_CONFLICT, STATS_MAX_ABS,
@@ -151,7 +151,8 @@ static void add_column(struct stats_table *t, enum stats_key key, size_t model, 
     c->width = column_width(t, c, narrow);
 }
 
-/* Adds the columns of these keys. Those of a pair that follow one another alternate. */
+/* Adds the columns of these keys. If the two keys of pairs follow each other, their columns
+ * alternate: both of the first model, both of the second, and so on. */
 static void add_columns(struct stats_table *t, const struct stats_columns *keys, bool narrow)
 {
     size_t end;
@@ -192,7 +193,7 @@ static void fit_into_width(struct stats_table *t)
 struct stats_table *stats_table_new(size_t n, const char *const *models, int name_width,
                                     const struct stats_columns *columns, int width, int sort_key)
 {
-    struct stats_columns all = {0}, narrow = order_by_width(sort_key);
+    struct stats_columns all = {0}, narrow = order_of_narrow_table(sort_key);
     struct stats_table *t = mem_alloc(1, sizeof *t);
     t->n_models = n;
     t->models = models;

@@ -1,13 +1,14 @@
-/* The table of the filter stats: a row per tensor and vector, with the columns that the user chose,
- * and those that fit into the terminal. A table borrows the names of the models and owns the rest.
- */
+/* The table that the filter stats prints: a row for each vector of a tensor, with the columns that
+ * the user chose, as far as they fit into the terminal. A table borrows the names of the models and
+ * owns the rest. */
 #ifndef TV_STATS_TABLE_H
 #define TV_STATS_TABLE_H
 
 #include "header.h"
 #include "vector_stats.h"
 
-/* The numbers of a vector; the last two are of a pair of vectors, in the row of the later. */
+/* The statistics of a vector. The last two belong to a pair of vectors; the row of the later vector
+ * has them. */
 #define STATS_KEYS "elements|zero|l1|l2|mean|max_abs|min|max|cosine|conflict"
 enum stats_key {
     STATS_ELEMENTS,
@@ -23,11 +24,12 @@ enum stats_key {
     N_STATS_KEYS
 };
 
-/* A number of vector k; of a pair, with an earlier vector j. NaN if it is undefined. */
+/* A statistic of vector k, or of the pair of vector k and an earlier vector j. NaN if it is
+ * undefined. */
 double stats_table_value(const struct joint_stats *t, enum stats_key key, size_t k, size_t j);
-/* The number by which tensors are sorted, largest first: the largest of all vectors or pairs, of
- * the mean the largest magnitude, of the minimum the smallest, negated. NaN if all are undefined.
- */
+/* The key by which tensors are sorted, largest first: the largest value of all vectors or pairs;
+ * for the mean, the largest magnitude; for the minimum, the smallest value, negated. NaN if all are
+ * undefined. */
 double stats_table_sort_value(const struct joint_stats *t, enum stats_key key);
 
 /* The columns that the user wants. */

@@ -1,5 +1,6 @@
-/* glibc has this function since 2.36; libarchive calls it, and a program that contains libarchive
- * also runs on systems with an older glibc if it contains this one as well. */
+/* arc4random_buf for systems with a glibc before 2.36, which lacks it. libarchive calls it: a
+ * program that is linked with libarchive statically runs there if it contains this function, too.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
