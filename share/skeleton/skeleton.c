@@ -2,8 +2,8 @@
  *
  *     tau_i <- max(-c, min(tau_i, c))
  *
- * Replace this by the formula in the paper's symbols and by the paper: authors, year, arXiv number,
- * equation.
+ * Replace this with the formula in the paper's symbols and with the paper: authors, year, arXiv
+ * number, equation.
  *
  *     tv-extract base math code | skeleton --limit 0.01 | combine | pack --base base merged/
  */
