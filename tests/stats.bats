@@ -103,6 +103,14 @@ three_tensors() {
     [ "$(cat found)" = "all tensors code 0.75 6" ]
 }
 
+@test "numbers fit into their columns" {
+    printf '%s\n' 'kind task-vectors' 'model base role=base' 'model math' 'tensor w 111' 'vector math' \
+        "0$(printf ' 1%.0s' {1..110})" | from-text >few.tvs
+    stats few.tvs >table
+    [ "$(sed '/^$/d' table | awk '{ print length }' | sort -u | wc -l)" = 1 ]
+    [ "$(awk '/^w/ { print $4 }' table)" = 0.00901 ]
+}
+
 @test "a table fits into the width, and says what it leaves out" {
     three_tensors | from-text >three.tvs
     stats three.tvs >all

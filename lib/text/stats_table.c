@@ -245,6 +245,17 @@ static size_t find_vector(const size_t *models, size_t n, size_t model)
     return k;
 }
 
+/* With 4 digits, or with fewer if these do not fit: 0.00916 in 7 columns. */
+static void print_fitted_number(double x, int width)
+{
+    char text[32];
+    int digits = 4;
+    do {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+    } while ((int)strlen(text) > width && --digits);
+    printf("  %*s", width, text);
+}
+
 /* Prints the number of vector k in a column. */
 static void print_number(const struct column *c, const struct joint_stats *stats, size_t k,
                          const size_t *models)
@@ -255,7 +266,7 @@ static void print_number(const struct column *c, const struct joint_stats *stats
     if (c->key == STATS_ELEMENTS)
         printf("  %*llu", c->width, (unsigned long long)stats->vectors[k].elements);
     else if (isfinite(x))
-        printf("  %*.4g", c->width, x);
+        print_fitted_number(x, c->width);
     else
         printf("  %*s", c->width, "-");
 }
