@@ -60,6 +60,14 @@ END
     refused check /dev/null
 }
 
+@test "names the saved stream that has recorded an error, and what no stream or model is" {
+    trim unexpected >failed.tvs 2>/dev/null </dev/null || true
+    run -1 check failed.tvs
+    [[ $output == "trim: "*" (recorded in failed.tvs)" ]]
+    printf 'models:\n - a\n' >config.yml # byte 8 is that of a safetensors file
+    refused_with 'config.yml is not a tensor stream' check config.yml
+}
+
 @test "rejects bad outputs" {
     make_good
     refuses_bad_output check

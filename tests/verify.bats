@@ -506,9 +506,9 @@ unexpected --part=1/2	hist[-1]["arguments"].append("--part=1/2")
 unexpected --tokenizer=base	hist[-1]["arguments"].append("--tokenizer=base")
 sh is not part of tvtools	hist[1] = {"tool": "sh", "version": "1", "arguments": ["-c", "touch evil"]}
 step 2: a?b	hist[1]["tool"] = "a\x1bb"
-stats does not merge	hist[1] = {"tool": "stats", "version": "1", "arguments": []}
-from-text does not merge	hist[0] = {"tool": "from-text", "version": "1", "arguments": ["base/file"]}
-forward does not merge	hist[0] = {"tool": "forward", "version": "1", "arguments": ["base"]}
+tv verify does not recompute stats	hist[1] = {"tool": "stats", "version": "1", "arguments": []}
+tv verify does not recompute from-text	hist[0] = {"tool": "from-text", "version": "1", "arguments": ["base/file"]}
+tv verify does not recompute forward	hist[0] = {"tool": "forward", "version": "1", "arguments": ["base"]}
 weights that calibrate has learned	hist[1] = {"tool": "calibrate", "version": "1", "arguments": ["--log=evil", "--coefficients=evil"]}
 pack is not the last step	hist.insert(1, {"tool": "pack", "version": "1", "arguments": []})
 pack is not the last step	hist.append({"tool": "pack", "version": "1", "arguments": ["evil"]})

@@ -28,10 +28,10 @@ static bool is_legacy_torch_file(const unsigned char *bytes, size_t n)
            starts_with(bytes + 2 + frame, n - 2 - frame, magic, sizeof magic - 1);
 }
 
-/* Eight bytes of header length, then JSON. */
+/* Eight bytes of header length, then JSON. Of a text, the highest byte of the length is not 0. */
 static bool may_be_safetensors(const unsigned char *bytes, size_t n)
 {
-    return n > 8 && bytes[8] && strchr("{ \t\r\n", bytes[8]);
+    return n > 8 && !bytes[7] && bytes[8] && strchr("{ \t\r\n", bytes[8]);
 }
 
 enum file_format file_format_detect(const unsigned char *bytes, size_t n)

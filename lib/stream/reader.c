@@ -159,7 +159,7 @@ static int set_error_from_error_record(struct reader *r, struct error *e)
     error_set(e, "%s", sentence);
     snprintf(e->stage, sizeof e->stage, "%s", stage);
     if (r->is_regular_file)
-        printable_message("%s: %s", stage, e->text);
+        printable_message("%s: %s (recorded in %s)", stage, e->text, r->what);
     e->printed = true;
     return -1;
 }

@@ -56,8 +56,8 @@ static int check_filter(const struct recorded_step *s, const struct history_step
                          from->tool);
     bool computes = s->filter->role == ROLE_FILTER && !s->filter->operands_are_files;
     if (s->kind == RECORDED_STEP_FILTER && !computes)
-        return error_set(e, "cannot be verified at step %zu: %s does not merge", number,
-                         from->tool);
+        return error_set(e, "cannot be verified at step %zu: tv verify does not recompute %s",
+                         number, from->tool);
     return 0;
 }
 
