@@ -263,11 +263,6 @@ END
     sed -n '1s/.*: \([0-9.]*\) KB written.*/\1/p' summary | awk -v size="$size" '{ exit !($1 > 0.9 * size / 1000 && $1 < 1.1 * size / 1000) }'
     summary tv merge linear.yml linear || true
     not grep 'model card' summary
-    # The bytes of the result only, not those that a process has sent to another.
-    printf '%s\n' 'merge_method: passthrough' 'slices:' '  - sources: [{model: math, layer_range: [0, 1]}]' \
-        '  - sources: [{model: code, layer_range: [1, 2]}]' >slices.yml
-    summary tv merge slices.yml slices
-    has_size_of slices/model.safetensors
     tv extract-lora --max-rank 2 base math lora
     printf '%s\n' 'merge_method: task_arithmetic' 'base_model: base' 'models: [{model: base+lora, parameters: {weight: 0.5}}]' >lora.yml
     summary tv merge --lora 2 lora.yml adapter

@@ -28,10 +28,15 @@ static bool is_legacy_torch_file(const unsigned char *bytes, size_t n)
            starts_with(bytes + 2 + frame, n - 2 - frame, magic, sizeof magic - 1);
 }
 
-/* Eight bytes of header length, then JSON. Of a text, the highest byte of the length is not 0. */
+static bool is_ascii_text(unsigned char c)
+{
+    return (c >= ' ' && c < 127) || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Eight bytes of header length, the highest last, then JSON. */
 static bool may_be_safetensors(const unsigned char *bytes, size_t n)
 {
-    return n > 8 && !bytes[7] && bytes[8] && strchr("{ \t\r\n", bytes[8]);
+    return n > 8 && !is_ascii_text(bytes[7]) && bytes[8] && strchr("{ \t\r\n", bytes[8]);
 }
 
 enum file_format file_format_detect(const unsigned char *bytes, size_t n)
