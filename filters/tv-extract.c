@@ -208,11 +208,9 @@ const struct filter filter_tv_extract = {
     .notes =
         "BASE and EXPERT are folders, .safetensors or .bin files, archives of folders, names of "
         "models in the local Hugging Face cache, or saved streams; one may be -, a model on "
-        "standard "
-        "input; name=EXPERT renames one. An EXPERT may be the folder of a LoRA adapter of BASE."
-        " Without operands, tv-extract reads a stream of weights "
-        "and subtracts the vectors of its first "
-        "model from the others.\n\n"
+        "standard input; name=EXPERT renames one. An EXPERT may be the folder of a LoRA adapter of "
+        "BASE. Without operands, tv-extract reads a stream of weights and subtracts the vectors of "
+        "its first model from the others.\n\n"
         "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -1,4 +1,4 @@
-/* Folders that belong to tv: beside it in an installation, or in the build tree. */
+/* Finds folders that are installed with tv: beside it, or in the build tree. */
 #ifndef TV_INSTALLED_FOLDER_H
 #define TV_INSTALLED_FOLDER_H
 

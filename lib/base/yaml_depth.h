@@ -1,5 +1,5 @@
-/* How deep lists and maps of a YAML document are nested. It is limited, because the time that
- * libyaml takes grows with the square of the depth; so is the size of a configuration. */
+/* The nesting depth of lists and maps in a YAML document. It is limited, as the size of a
+ * configuration is, because libyaml's time grows with the square of the depth. */
 #ifndef TV_YAML_DEPTH_H
 #define TV_YAML_DEPTH_H
 

@@ -1,4 +1,4 @@
-/* Steps of a merge in an unusual order: possible, but often a mistake. */
+/* Warnings about steps of a merge in an unusual order, which is possible but often a mistake. */
 #ifndef TV_STEP_ORDER_H
 #define TV_STEP_ORDER_H
 

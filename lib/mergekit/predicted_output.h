@@ -1,4 +1,4 @@
-/* What a merge would write: the tensors of the result. Reads headers only. */
+/* The tensors that a merge would write, predicted from headers only. */
 #ifndef TV_PREDICTED_OUTPUT_H
 #define TV_PREDICTED_OUTPUT_H
 

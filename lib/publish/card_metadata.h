@@ -1,5 +1,5 @@
-/* What the model card of a merge takes over from the cards of its inputs: license, language,
- * pipeline_tag and library_name in the metadata at the start of README.md, as documented at
+/* The metadata that the model card of a merge takes over from the cards of its inputs: license,
+ * language, pipeline_tag and library_name at the start of README.md, as documented at
  * https://huggingface.co/docs/hub/model-cards. */
 #ifndef TV_CARD_METADATA_H
 #define TV_CARD_METADATA_H

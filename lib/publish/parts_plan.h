@@ -1,5 +1,6 @@
-/* What a merge in parts will write: its plan, saved in the parts folder so that any process can
- * publish the result, and the publishing itself. pack makes the parts; `tv finish`, or pack
+/* The plan of a merge in parts: what it will write. It is saved in the parts folder, so that any
+ * process can publish the result; publishing is here, too. pack makes the parts; `tv finish`, or
+ * pack
  * --resume, publishes them. */
 #ifndef TV_PARTS_PLAN_H
 #define TV_PARTS_PLAN_H

@@ -1,5 +1,5 @@
-/* What vocabulary merged models get: mergekit's `tokenizer_source` and `tokenizer:`, together with
- * the models. Filters take it as JSON:
+/* The vocabulary requested for merged models: mergekit's `tokenizer_source` and `tokenizer:`,
+ * together with the models. Filters take it as JSON:
  *
  *     {"source": "union",                    or "base", or the NAME of a model;
  *                                            {"NAME": "PATH"} is one that is not merged

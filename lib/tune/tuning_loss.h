@@ -1,6 +1,6 @@
-/* What tv tune minimizes: how far a merged model is from the experts on their samples, as calibrate
- * measures it (objective.h), or the loss of the reference responses (response_scores.h). Every task
- * has the same weight.
+/* The loss that tv tune minimizes: how far a merged model is from the experts on their samples, as
+ * calibrate measures it (objective.h), or the loss of the reference responses (response_scores.h).
+ * Every task has the same weight.
  *
  * A tuning_loss owns its models, samples and teachers until tuning_loss_close. */
 #ifndef TV_TUNING_LOSS_H

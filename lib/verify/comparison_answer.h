@@ -1,4 +1,5 @@
-/* The answer of tv verify: what its sinks are told for it by options, and its printing. */
+/* The answer that tv verify prints, and the options by which its sinks are told what belongs in it.
+ */
 #ifndef TV_COMPARISON_ANSWER_H
 #define TV_COMPARISON_ANSWER_H
 
