@@ -6,10 +6,15 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+/* The thread pool gets so many items at a time: it cannot be stopped, and after a failure the rest
+ * of them pass without a step. A hostile stream may announce 2^43 blocks, and end. */
+#define ITEMS_AT_A_TIME 65536
+
 struct run {
     const struct ordered_steps *steps;
     void *context;
     size_t slots;
+    size_t first; /* of the items that the thread pool has */
     pthread_mutex_t lock;
     pthread_cond_t progress;
     size_t begun, ended; /* how many items have begun and ended */
@@ -52,11 +57,11 @@ static void run_end_steps_in_order(struct run *r)
     r->ending = false;
 }
 
-static void run_item(void *run, size_t i)
+static void run_item(void *run, size_t index)
 {
     struct run *r = run;
     struct error e = {0};
-    size_t slot = i % r->slots;
+    size_t i = r->first + index, slot = i % r->slots;
     int failed = 0;
     pthread_mutex_lock(&r->lock);
     while (i >= r->ended + r->slots || (r->steps->begin && r->begun < i))
@@ -92,7 +97,10 @@ int ordered_pool_run(struct thread_pool *p, size_t n, size_t slots,
     r.worked = mem_alloc(slots, sizeof *r.worked);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.progress, NULL);
-    thread_pool_run(p, n, run_item, &r);
+    for (; r.first < n && r.failed == SIZE_MAX; r.first += ITEMS_AT_A_TIME) {
+        size_t left = n - r.first;
+        thread_pool_run(p, left < ITEMS_AT_A_TIME ? left : ITEMS_AT_A_TIME, run_item, &r);
+    }
     pthread_mutex_destroy(&r.lock);
     pthread_cond_destroy(&r.progress);
     free(r.worked);

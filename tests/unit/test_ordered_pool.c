@@ -71,6 +71,27 @@ static void test_failures(struct thread_pool *p, bool begins)
     }
 }
 
+/* 2^43 items, as a stream may announce: the run ends at the first failure, in a later round of the
+ * thread pool too. */
+static int fail_at(void *context, size_t slot, size_t i, struct error *e)
+{
+    return i == *(size_t *)context ? error_set(e, "item %zu", i) : 0;
+}
+
+static void test_many_items(struct thread_pool *p)
+{
+    struct ordered_steps steps = {.work = fail_at};
+    struct error e;
+    size_t fails = 3;
+    CHECK(ordered_pool_run(p, (size_t)1 << 43, SLOTS, &steps, &fails, &e) == -1);
+    CHECK(strcmp(e.text, "item 3") == 0);
+    fails = 70000;
+    CHECK(ordered_pool_run(p, (size_t)1 << 43, SLOTS, &steps, &fails, &e) == -1);
+    CHECK(strcmp(e.text, "item 70000") == 0);
+    fails = SIZE_MAX;
+    CHECK(ordered_pool_run(p, 140000, SLOTS, &steps, &fails, &e) == 0);
+}
+
 int main(void)
 {
     for (size_t threads = 0; threads <= 5; threads++) {
@@ -79,6 +100,7 @@ int main(void)
         test_all(p, true);
         test_failures(p, false);
         test_failures(p, true);
+        test_many_items(p);
         thread_pool_free(p);
     }
     return unit_end();
