@@ -280,7 +280,11 @@ install: all
 	    install -D -m 644 -t "$(INSTALL_DOC)/man/man$$n" share/man/*.$$n || exit 1; \
 	done
 	install -m 644 share/*.md "$(INSTALL_DOC)/tvtools"
-	install -m 644 pipelines/README.md "$(INSTALL_DOC)/tvtools/pipelines.md"
+	install -D -m 644 LICENSE "$(INSTALL_DOC)/tvtools/licenses/tvtools"
+	install -D -m 644 -t "$(INSTALL_DOC)/tvtools/evidence" share/evidence/cost.svg
+	install -D -m 644 -t "$(INSTALL_DOC)/tvtools/evidence/results" share/evidence/results/*.tsv
+	sed 's|(\.\./share/|(|g' pipelines/README.md > "$(INSTALL_DOC)/tvtools/pipelines.md"
+	chmod 644 "$(INSTALL_DOC)/tvtools/pipelines.md"
 	install -D -m 644 -t "$(INSTALL_DOC)/tvtools/pictures" pipelines/pictures/*.svg
 	install -m 755 $(filter-out %/__pycache__ %/build %.egg-info,$(wildcard share/etl/*)) "$(INSTALL_DOC)/tvtools/etl"
 	install -m 755 share/engines/* "$(INSTALL_DOC)/tvtools/engines"

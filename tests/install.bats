@@ -29,6 +29,12 @@ as_newcomer() {
     sed -n 's/^!\[.*](\(.*\))$/\1/p' root/usr/share/tvtools/pipelines.md >pictures
     [ -s pictures ]
     (cd root/usr/share/tvtools && xargs ls <"$T/pictures" >/dev/null)
+    # Links of the pages to each other and to pictures; ../ leads to the sources.
+    grep -ohE '\]\([^)#:]+[)#]' root/usr/share/tvtools/*.md | sed 's/..//; s/.$//' | grep -v '^\.\./' | sort -u >links
+    grep -cx evidence/cost.svg links
+    grep -cx text.md links
+    (cd root/usr/share/tvtools && xargs ls <"$T/links" >/dev/null)
+    cmp "$ROOT/LICENSE" root/usr/share/tvtools/licenses/tvtools
     as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -c -- '-F'
 }
 
