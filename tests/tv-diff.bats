@@ -104,7 +104,7 @@ long_names() {
     grep -c '^model.language_model.layers.0.self_attn.rotary_embedding.q_proj.weight  organization/' all
     columns=100 on_terminal tv-diff a.tvs b.tvs || true
     [ "$(sed '/^different/d' terminal | LC_ALL=C.UTF-8 wc -L)" -le 100 ]
-    [ "$(grep -cE '^model.lang[^ ]*….*weight  o[^ ]*… *[^ ]*v0.[123] +4 ' terminal)" = 3 ]
+    [ "$(grep -cE '^model…[^ ]*weight  orga[^ ]*…[^ ]*0.[123] +4 ' terminal)" = 3 ]
     columns=300 on_terminal tv-diff a.tvs b.tvs || true
     diff all terminal
 }

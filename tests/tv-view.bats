@@ -125,7 +125,7 @@ long_names() {
         [ "$(grep -c . terminal)" = "$(grep -c . all)" ]
         [ "$(grep -cE '^model.*…[^ ]*.weight +2x3 .* F32 +F32 +F32 *$' terminal)" = 2 ]
         grep -cE '^tensor +shape +layer +o[^ ]*…[^ ]*1 ' terminal
-        grep -cE '^organization[^ ]*v0.3 +expert +-$' terminal
+        grep -cE '^organ[^ ]*v0.3 +expert +-$' terminal
     done
     columns=300 on_terminal tv-view long.tvs
     diff all terminal

@@ -108,7 +108,7 @@ static struct stats_columns order_of_narrow_table(int sort_key)
 /* ---- columns --------------------------------------------------------------------------------- */
 
 #define LEAST_WIDTH 40 /* columns of the narrowest table */
-#define PAIR_WIDTH  16 /* of a pair's column in a table that must be narrow */
+#define PAIR_WIDTH  12 /* of a pair's column in a table that must be narrow */
 
 struct column {
     enum stats_key key;
@@ -183,8 +183,9 @@ static int line_width(const struct stats_table *t)
 /* Leaves out the last columns, as many as needed, and then narrows the names. */
 static void fit_into_width(struct stats_table *t)
 {
-    int name = t->name_width, model = t->model_width;
-    text_print_fit_names(&name, &model, t->width, t->width);
+    int name = text_print_ample_tensor_width(t->width), model = TEXT_PRINT_LEAST_MODEL_WIDTH;
+    name = name < t->name_width ? name : t->name_width;
+    model = model < t->model_width ? model : t->model_width;
     while (t->n_columns > 1 && name + model + line_width(t) > t->width)
         t->n_columns--;
     text_print_fit_names(&t->name_width, &t->model_width, line_width(t), t->width);

@@ -40,7 +40,7 @@ void text_print_name(FILE *out, const char *name, int width)
 
 void text_print_fitted_name(FILE *out, const char *name, int width)
 {
-    int own = text_print_name_width(name), head = width / 2;
+    int own = text_print_name_width(name), head = width < 10 ? width / 2 : 5;
     if (own <= width) {
         text_print_name(out, name, width);
         return;
@@ -59,11 +59,18 @@ void text_print_narrow_column(int *width, int least, int *excess)
     *excess -= taken;
 }
 
+int text_print_ample_tensor_width(int width)
+{
+    int ample = width * 2 / 5;
+    return ample > TEXT_PRINT_LEAST_TENSOR_WIDTH ? ample : TEXT_PRINT_LEAST_TENSOR_WIDTH;
+}
+
 void text_print_fit_names(int *tensor_width, int *model_width, int others, int width)
 {
     int excess = width ? *tensor_width + *model_width + others - width : 0;
-    text_print_narrow_column(tensor_width, TEXT_PRINT_LEAST_TENSOR_WIDTH, &excess);
+    text_print_narrow_column(tensor_width, text_print_ample_tensor_width(width), &excess);
     text_print_narrow_column(model_width, TEXT_PRINT_LEAST_MODEL_WIDTH, &excess);
+    text_print_narrow_column(tensor_width, TEXT_PRINT_LEAST_TENSOR_WIDTH, &excess);
 }
 
 void text_print_wrapped(FILE *out, const char *text, int column, int columns)

@@ -14,13 +14,17 @@ void text_print_quoted(FILE *out, const char *word);
 /* Prints a name for a person: control characters (printable.h) become '?'; spaces fill it up to
  * `width`. */
 void text_print_name(FILE *out, const char *name, int width);
-/* The same, but a name that is wider than `width` loses its middle: "model.layers.0…q_proj". */
+/* The same, but of a name that is wider than `width` only the beginning and the end are printed,
+ * mostly the end, which tells the tensors of a model apart: "model…10.self_attn.q_proj.weight". */
 void text_print_fitted_name(FILE *out, const char *name, int width);
 /* Columns that names keep in the narrowest table. */
 #define TEXT_PRINT_LEAST_TENSOR_WIDTH 24
 #define TEXT_PRINT_LEAST_MODEL_WIDTH  8
 /* Takes up to *excess columns, if that is positive, from a column that keeps `least`. */
 void text_print_narrow_column(int *width, int least, int *excess);
+/* Columns in which the names of a model's tensors can be told apart: two fifths of a line of
+ * `width` columns. */
+int text_print_ample_tensor_width(int width);
 /* Narrows the columns of tensor names and model names, as far as names remain legible, so that they
  * and `others` columns fit into a line of `width` columns; 0: no limit. */
 void text_print_fit_names(int *tensor_width, int *model_width, int others, int width);

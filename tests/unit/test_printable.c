@@ -83,7 +83,8 @@ static void test_quoted_word(const char *word)
     arena_free(&a);
 }
 
-/* A name that is wider than its column loses its middle; a character of UTF-8 is one column. */
+/* A name that is wider than its column keeps its beginning and end; a character of UTF-8 is one
+ * column. */
 static void test_fitted_name(const char *name, int width, const char *expected)
 {
     struct bytes b = {0};
@@ -133,6 +134,9 @@ int main(void)
     test_fitted_name("abcdef", 5,
                      "ab\xe2\x80\xa6"
                      "ef");
+    test_fitted_name("model.layers.10.q_proj", 16,
+                     "model\xe2\x80\xa6"
+                     ".10.q_proj");
     test_fitted_name("abcdef", 4,
                      "ab\xe2\x80\xa6"
                      "f");
