@@ -153,7 +153,9 @@ def test_refusals():
         said = done.stderr.decode()
         check(done.returncode == 1 and not done.stdout and said.count("\n") == 1,
               f"{name} ({what}): check exits with {done.returncode} and prints {done.stdout.decode()}{said}")
-        prefix = "trim: the disk is full\n" if what.startswith("error: ") else "check: "
+        prefix = "check: "
+        if what.startswith("error: "):
+            prefix = f"trim: the disk is full (recorded in {path})\n"
         check(said.startswith(prefix), f"{name} ({what}): {said}")
 
 
