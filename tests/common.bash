@@ -40,6 +40,12 @@ record_failure() {
 
 setup() { own_folder; }
 
+# fail SENTENCE
+fail() {
+    echo "$1"
+    return 1
+}
+
 # equals OUT EXPECTED RTOL BAD_FRAC: OUT is EXPECTED within the tolerances of checks.tsv
 equals() {
     tv-diff --tolerance "$3" --bad-frac "$4" "$1" "$2"

@@ -7,11 +7,6 @@ load refusals
 PAGE=$ROOT/share/mergekit.md
 TUTORIAL=$ROOT/share/tutorial.md
 
-fail() {
-    echo "$1"
-    return 1
-}
-
 # rows HEADER: the first column of the table with this header
 rows() {
     awk -F ' *[|] *' -v header="$1" '!/^[|]/ { on = 0 } on && !/^[|]-/ { print $2 } /^[|]/ && $2 == header { on = 1 }' "$PAGE"

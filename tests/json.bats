@@ -10,11 +10,6 @@ setup() {
     lesson | sed 's/^0 0.25 3$/0 nan inf/' | from-text --allow-nonfinite >nan.tvs
 }
 
-fail() {
-    echo "$1"
-    return 1
-}
-
 # prints PROGRAM STATUS COMMAND...: adds its output to the file PROGRAM
 prints() {
     local status=0

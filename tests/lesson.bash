@@ -42,6 +42,15 @@ numbers() {
         sed 's/-0\.0000/0.0000/g; s/ $//'
 }
 
+# long_names: two tensors with long names, of three models with long names
+long_names() {
+    printf 'kind task-vectors\n' && printf 'model organization/A-Model-of-Some-Size-7B-v0.%d role=expert\n' 1 2 3
+    for n in 0 1; do
+        printf 'tensor model.language_model.layers.%d.self_attn.rotary_embedding.q_proj.weight 2x3\n' $n
+        printf "vector organization/A-Model-of-Some-Size-7B-v0.%d\n$n -2 0.5\n0 0.25 3\n" 1 2 3
+    done
+}
+
 # good.tvs: the lesson as a stream
 make_good() {
     lesson | from-text >good.tvs

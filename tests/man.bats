@@ -7,11 +7,6 @@ load lesson
 MAN=$ROOT/share/man
 COMPLETIONS=$ROOT/share/completions
 
-fail() {
-    echo "$1"
-    return 1
-}
-
 filters() {
     basename -s .c "$ROOT"/filters/*.c
 }

@@ -9,13 +9,6 @@ setup() {
     make_good
 }
 
-# exits STATUS COMMAND...
-exits() {
-    local status=0
-    "${@:2}" >.out 2>.err </dev/null || status=$?
-    [ "$status" = "$1" ] || wrong "${*:2}: exits with $status: $(<.err)"
-}
-
 @test "exit statuses are those of the table in tvtools(7)" {
     weigh 2 <good.tvs >weighed.tvs
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >nan.tvs

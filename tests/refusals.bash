@@ -14,6 +14,13 @@ wrong() {
     return 1
 }
 
+# exits STATUS COMMAND...: without input; its output is in .out and .err
+exits() {
+    local status=0
+    "${@:2}" >.out 2>.err </dev/null || status=$?
+    [ "$status" = "$1" ] || wrong "${*:2}: exits with $status instead of $1"
+}
+
 # one_sentence NAME: standard error is one line that begins with NAME
 one_sentence() {
     local lines

@@ -23,13 +23,6 @@ same() {
     tv run --threads=4 "$1" | cmp .shell - || wrong "$1, four threads" || return 1
 }
 
-# exits STATUS LINE: as in the shell
-exits() {
-    local status=0
-    tv run "$2" >.out 2>.err </dev/null || status=$?
-    [ "$status" -eq "$1" ] || wrong "$2: exits with $status instead of $1"
-}
-
 # says NAME TEXT LINE: fails with one sentence of stage NAME that contains TEXT
 says() {
     REFUSED_BY=$1 refused_with "$2" tv run "$3"
@@ -152,24 +145,24 @@ alone() {
     for line in 'unpack $HOME' 'unpack `x`' 'unpack a; rm b' 'unpack a > b' 'unpack a < b' \
         'unpack a & b' 'unpack (a)' 'unpack "$a"' "unpack 'a" 'unpack "a' 'unpack a |' '| combine' \
         'unpack a || combine' '' 'join-streams <(unpack a' 'unpack a)' 'unpack a\'; do
-        exits 2 "$line"
+        exits 2 tv run "$line"
         one_sentence tv || wrong "$line"
     done
 }
 
 @test "exit statuses are those of filters and of other programs" {
-    exits 0 'tv-extract base math | check'
-    exits 1 'tv-extract base math | tv-diff - big.tvs'
-    exits 2 'tv-extract base math | tv-diff - not-there'
-    exits 1 'tv-extract base math | trim --density 0.5 | weigh chat=1 | combine | check'
-    exits 2 'tv-extract base math | trim --density 2 | check'
-    exits 1 'unpack not-there | combine'
-    exits 3 "tv-extract base math | sh -c 'cat; exit 3'"
-    exits 3 "cat big.tvs | combine | sh -c 'cat >/dev/null; exit 3'"
-    exits 1 "tv-extract base math | sh -c 'head -c 500; exit 3' | check"
-    exits 127 'tv-extract base math | no-such-program'
-    exits 1 'tv-extract base math | no-such-program | check'
-    exits 0 'cat big.tvs | head -c 10'
+    exits 0 tv run 'tv-extract base math | check'
+    exits 1 tv run 'tv-extract base math | tv-diff - big.tvs'
+    exits 2 tv run 'tv-extract base math | tv-diff - not-there'
+    exits 1 tv run 'tv-extract base math | trim --density 0.5 | weigh chat=1 | combine | check'
+    exits 2 tv run 'tv-extract base math | trim --density 2 | check'
+    exits 1 tv run 'unpack not-there | combine'
+    exits 3 tv run "tv-extract base math | sh -c 'cat; exit 3'"
+    exits 3 tv run "cat big.tvs | combine | sh -c 'cat >/dev/null; exit 3'"
+    exits 1 tv run "tv-extract base math | sh -c 'head -c 500; exit 3' | check"
+    exits 127 tv run 'tv-extract base math | no-such-program'
+    exits 1 tv run 'tv-extract base math | no-such-program | check'
+    exits 0 tv run 'cat big.tvs | head -c 10'
 }
 
 @test "an error in any stage is one sentence under its name" {
@@ -196,7 +189,7 @@ alone() {
 
 @test "a filter in the wrong place" {
     for line in 'unpack math | unpack code' 'unpack math | check | combine' 'unpack math | check code'; do
-        exits 1 "$line"
+        exits 1 tv run "$line"
         one_sentence tv || wrong "$line"
     done
 }

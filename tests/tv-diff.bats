@@ -11,13 +11,6 @@ setup() {
     trim --density 0.5 <good.tvs >other.tvs
 }
 
-# exits STATUS COMMAND...
-exits() {
-    local status=0
-    "${@:2}" >.out 2>.err || status=$?
-    [ "$status" -eq "$1" ] || wrong "${*:2}: exits with $status"
-}
-
 # The trim drops 0.5 and 0.25 of math (largest: 3), -1 and 0.5 of code (largest: 4).
 @test "which vectors differ, and by how much" {
     exits 1 tv-diff other.tvs good.tvs
@@ -73,7 +66,7 @@ END
     unpack "$MODELS"/math >math.tvs
     exits 0 tv-diff math.tvs "$MODELS"/math
     exits 0 tv-diff "$MODELS"/math math.tvs
-    exits 0 tv-diff - "$MODELS"/math <math.tvs
+    tv-diff - "$MODELS"/math <math.tvs
     exits 1 tv-diff "$MODELS"/math "$MODELS"/code
 }
 
@@ -85,15 +78,6 @@ END
 import json
 lines = [json.loads(line) for line in open(".out")]
 assert [l.get("max_difference") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is False, lines'
-}
-
-# long_names: two tensors with long names, of three models with long names
-long_names() {
-    printf 'kind task-vectors\n' && printf 'model organization/A-Model-of-Some-Size-7B-v0.%d role=expert\n' 1 2 3
-    for n in 0 1; do
-        printf 'tensor model.language_model.layers.%d.self_attn.rotary_embedding.q_proj.weight 2x3\n' $n
-        printf "vector organization/A-Model-of-Some-Size-7B-v0.%d\n$n -2 0.5\n0 0.25 3\n" 1 2 3
-    done
 }
 
 @test "long names fit into a terminal; elsewhere they are complete" {
@@ -115,7 +99,7 @@ long_names() {
 
 @test "rejects bad streams with status 2, on either side" {
     refuses_bad_streams tv-diff - good.tvs
-    exits 2 tv-diff - good.tvs </dev/null
+    exits 2 tv-diff - good.tvs
     exits 2 tv-diff good.tvs not-there
     head -c 300 good.tvs >cut.tvs
     exits 2 tv-diff good.tvs cut.tvs

@@ -100,7 +100,8 @@ struct filter {
     struct source_functions source;
     struct sink_functions sink;
     /* Bytes that a tensor takes while end_round works on it, if that takes long: `tv run` then
-     * works on several tensors side by side, as many as fit into --memory. */
+     * works on several tensors side by side, as many as fit into --memory, and does not compute
+     * them again for a stage behind it that reads all tensors more than once. */
     uint64_t (*tensor_memory)(const struct stage *, const struct tensor *);
     /* Does it look at the operands of the chain's source, so that it must be in one chain with it?
      * NULL: no. */

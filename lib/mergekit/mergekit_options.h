@@ -17,6 +17,13 @@
     {                                                                                              \
         name, OPTION_STRING, value, "X", .help = "no effect"                                       \
     }
+/* --transformers-cache, for mergekit_options_use_cache, and --num-threads, a uint64_t. */
+#define MERGEKIT_CACHE_AND_THREADS(cache, num_threads)                                             \
+    {"transformers-cache", OPTION_STRING, cache, "DIR",                                            \
+     .help = "folder in which models named org/name are looked up"},                               \
+    {                                                                                              \
+        "num-threads", OPTION_COUNT, num_threads, "N", .help = "same as --threads"                 \
+    }
 /* Those of every command, most of which choose how mergekit computes. */
 #define MERGEKIT_IGNORED_OPTIONS(flag, value)                                                      \
     MERGEKIT_IGNORED_PAIR("allow-crimes", flag), MERGEKIT_IGNORED_PAIR("cuda", flag),              \

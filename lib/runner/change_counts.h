@@ -1,8 +1,8 @@
 /* Counts of what a run changes, for the summary of tv merge: how many elements each step that drops
  * elements receives and keeps, and the norm of the change by kind of tensor. One of 16 tiles of
- * each block is counted, in the pass that brings the block to the sink, while it is in the cache,
- * so that counting takes no measurable time. Several threads may add to the counts at once. The
- * counts belong to the chain's run until change_counts_free. */
+ * each block is counted, in the pass that brings the block to the sink, while it is in the cache:
+ * counting all elements takes about 5 % of the time of TIES. Several threads may add to the counts
+ * at once. The counts belong to the chain's run until change_counts_free. */
 #ifndef TV_CHANGE_COUNTS_H
 #define TV_CHANGE_COUNTS_H
 
