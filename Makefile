@@ -286,7 +286,9 @@ install: all
 	sed 's|(\.\./share/|(|g' pipelines/README.md > "$(INSTALL_DOC)/tvtools/pipelines.md"
 	chmod 644 "$(INSTALL_DOC)/tvtools/pipelines.md"
 	install -D -m 644 -t "$(INSTALL_DOC)/tvtools/pictures" pipelines/pictures/*.svg
-	install -m 755 $(filter-out %/__pycache__ %/build %.egg-info,$(wildcard share/etl/*)) "$(INSTALL_DOC)/tvtools/etl"
+	for f in $(filter-out %/__pycache__ %/build %.egg-info,$(wildcard share/etl/*)); do \
+	    install -m $$([ -x $$f ] && echo 755 || echo 644) $$f "$(INSTALL_DOC)/tvtools/etl" || exit 1; \
+	done
 	install -m 755 share/engines/* "$(INSTALL_DOC)/tvtools/engines"
 	for f in $(patsubst share/%,%,$(wildcard share/demo/*/*)); do \
 	    install -D -m 644 share/$$f "$(INSTALL_DOC)/tvtools/$$f" || exit 1; \

@@ -88,6 +88,7 @@ as_newcomer() {
     installed
     rmdir --ignore-fail-on-non-empty "${made[@]}"
     [ -x root/usr/share/tvtools/etl/clip-outliers ]
+    [ ! -x root/usr/share/tvtools/etl/tvstream.py ]
     [ -z "$(find root/usr/share/tvtools/etl -mindepth 1 -type d)" ]
 }
 
