@@ -11,8 +11,9 @@
 #define SAMPLED_PER_BLOCK      8192      /* the same; other tensors */
 #define LONG_TENSOR            (1 << 26) /* elements of the shortest long tensor */
 #define BLOCK                  65536     /* elements of most blocks */
-#define SAMPLE_MIN             (1 << 16) /* a sample has about n / 64 magnitudes, within bounds */
+#define SAMPLE_MIN             (1 << 15) /* a sample has about n / 128 magnitudes, within bounds */
 #define SAMPLE_MAX             (1 << 18)
+#define CALLS_MIN              16 /* for an estimate of the sample's error */
 #define LIST_MIN               (1 << 18)
 #define LIST_MAX               (1 << 24)
 
@@ -41,7 +42,7 @@ struct magnitude_select {
     struct magnitude_counts counts; /* of the bracket; equal_low is in `calls` */
     magnitude *sample;
     size_t n_sample, sample_capacity;
-    struct magnitude_candidate *list;
+    struct magnitude_candidates list;
     size_t n_list, list_capacity;
     struct call *calls; /* of this round, in order */
     size_t n_calls, calls_capacity;
@@ -50,13 +51,14 @@ struct magnitude_select {
                                            and its rank there, from 1 */
 };
 
-/* A work area. `data` holds the candidates, the sample or the bins (uint32_t) of the call. */
+/* A work area. `data` holds the candidates (`capacity` magnitudes, and as many offsets), the sample
+ * or the bins (uint32_t) of the call. */
 struct observation {
     uint64_t first, n;
     struct magnitude_counts counts;
     uint64_t located; /* flat index of the located element; UINT64_MAX: not in this call */
-    size_t listed;
-    struct magnitude_candidate data[];
+    size_t listed, capacity;
+    magnitude data[];
 };
 
 /* ---- rounds --------------------------------------------------------------------------------- */
@@ -83,7 +85,9 @@ struct magnitude_select *magnitude_select_new(uint64_t n, uint64_t above, enum t
 {
     struct magnitude_select *s = mem_alloc(1, sizeof *s);
     size_t default_max = LIST_MIN + n / 64 < LIST_MAX ? LIST_MIN + n / 64 : LIST_MAX;
-    uint64_t sample = n / 64 < SAMPLE_MIN ? SAMPLE_MIN : n / 64 < SAMPLE_MAX ? n / 64 : SAMPLE_MAX;
+    uint64_t sample = n / 128 < SAMPLE_MIN   ? SAMPLE_MIN
+                      : n / 128 < SAMPLE_MAX ? n / 128
+                                             : SAMPLE_MAX;
     s->n = n;
     s->above = above;
     s->list_max = list_max ? list_max : default_max;
@@ -115,7 +119,8 @@ void magnitude_select_free(struct magnitude_select *s)
     if (!s)
         return;
     free(s->sample);
-    free(s->list);
+    free(s->list.bits);
+    free(s->list.offset);
     free(s->calls);
     free(s);
 }
@@ -132,13 +137,26 @@ static size_t count_sampled_elements(const struct magnitude_select *s, size_t n)
     return (n + s->stride - 1) / s->stride;
 }
 
+/* Of the list of a call for n elements. */
+static size_t list_capacity(const struct magnitude_select *s, size_t n)
+{
+    size_t end = s->list_max + MAGNITUDE_SCAN_TILE;
+    return (n < end ? n : end) + MAGNITUDE_SCAN_PADDING;
+}
+
+static struct magnitude_candidates listed_candidates(const struct observation *o)
+{
+    magnitude *bits = (magnitude *)o->data;
+    return (struct magnitude_candidates){bits, (uint32_t *)(bits + o->capacity)};
+}
+
 size_t magnitude_select_work_size(const struct magnitude_select *s, size_t n)
 {
-    size_t data = 0, list_end = s->list_max + MAGNITUDE_SCAN_TILE;
+    size_t data = 0;
     if (s->round == ROUND_SAMPLE)
         data = count_sampled_elements(s, n) * sizeof(magnitude);
     else if (s->round == ROUND_BRACKET)
-        data = (n < list_end ? n : list_end) * sizeof(struct magnitude_candidate);
+        data = list_capacity(s, n) * (sizeof(magnitude) + sizeof(uint32_t));
     else if (s->round == ROUND_HISTOGRAM)
         data = (BINS + 1) * sizeof(uint32_t);
     return sizeof(struct observation) + data;
@@ -159,10 +177,11 @@ void magnitude_select_observe_block(const struct magnitude_select *s, const floa
     *o = (struct observation){.first = first, .n = n, .located = UINT64_MAX};
     if (s->round == ROUND_SAMPLE) {
         o->listed = count_sampled_elements(s, n);
-        magnitude_scan_sample(x, o->listed, s->stride, (magnitude *)o->data);
+        magnitude_scan_sample(x, o->listed, s->stride, o->data);
     } else if (s->round == ROUND_BRACKET) {
-        o->listed =
-            magnitude_scan_list_in_bracket(x, n, s->low, s->high, s->list_max, &o->counts, o->data);
+        o->capacity = list_capacity(s, n);
+        o->listed = magnitude_scan_list_in_bracket(x, n, s->low, s->high, s->list_max, &o->counts,
+                                                   listed_candidates(o));
     } else if (s->round == ROUND_HISTOGRAM) {
         o->counts.larger = magnitude_scan_histogram(x, n, s->low, s->high, (uint32_t *)o->data);
     } else if (s->round == ROUND_LOCATE && first == s->locate_first) {
@@ -198,16 +217,26 @@ static void append_observed_sample(struct magnitude_select *s, const struct obse
     record_observed_call(s, o, s->n_sample);
 }
 
+static void append_candidates(struct magnitude_select *s, struct magnitude_candidates from,
+                              size_t n)
+{
+    size_t capacity = s->list_capacity;
+    s->list.bits = ensure_capacity(s->list.bits, &capacity, s->n_list + n, sizeof *s->list.bits);
+    s->list.offset =
+        ensure_capacity(s->list.offset, &s->list_capacity, s->n_list + n, sizeof *s->list.offset);
+    if (n) {
+        memcpy(s->list.bits + s->n_list, from.bits, n * sizeof *from.bits);
+        memcpy(s->list.offset + s->n_list, from.offset, n * sizeof *from.offset);
+    }
+    s->n_list += n;
+}
+
 static void add_observed_bracket(struct magnitude_select *s, const struct observation *o)
 {
     s->counts.larger += o->counts.larger;
     s->counts.inside += o->counts.inside;
     if (s->counts.inside <= s->list_max) {
-        s->list =
-            ensure_capacity(s->list, &s->list_capacity, s->n_list + o->listed, sizeof *s->list);
-        if (o->listed)
-            memcpy(s->list + s->n_list, o->data, o->listed * sizeof *s->list);
-        s->n_list += o->listed;
+        append_candidates(s, listed_candidates(o), o->listed);
     }
     record_observed_call(s, o, s->n_list);
 }
@@ -237,34 +266,42 @@ void magnitude_select_accumulate_block(struct magnitude_select *s, const void *w
 
 static magnitude find_nth_largest_sampled(const struct magnitude_select *s, uint64_t rank)
 {
-    return magnitude_scan_nth_largest(s->sample, s->n_sample, 1, rank);
+    return magnitude_scan_nth_largest(s->sample, s->n_sample, -1, MAGNITUDE_SCAN_MAX, rank).bits;
 }
 
 /* Standard error of the number of sampled magnitudes above m, estimated from the differences
  * between calls, because the elements of a row are correlated. */
-static double estimate_sample_rank_error(const struct magnitude_select *s, magnitude m)
+TV_CLONES static double estimate_sample_rank_error(const struct magnitude_select *s, magnitude m)
 {
     double share = (double)s->above / (double)s->n, squares = 0;
     size_t i = 0;
     for (size_t c = 0; c < s->n_calls; c++) {
-        double excess = 0;
+        size_t begin = i, above = 0;
         for (; i < s->calls[c].listed_end; i++)
-            excess += (s->sample[i] > m) - share;
+            above += s->sample[i] > m;
+        double excess = (double)above - share * (double)(i - begin);
         squares += excess * excess;
     }
     return sqrt(squares);
 }
 
-/* Brackets the cut's rank in the sample: by four standard errors on both sides, but no wider than
- * fills an expected 4/5 of the list. */
+/* Four standard errors of the cut's rank in the sample. Few calls give no estimate: then four times
+ * the error of independent elements. */
+static double estimate_bracket_half_width(const struct magnitude_select *s, double rank)
+{
+    double m = (double)s->n_sample;
+    if (s->n_calls < CALLS_MIN)
+        return 16 * sqrt(rank * (1 - rank / m));
+    return 4 * estimate_sample_rank_error(s, find_nth_largest_sampled(s, (uint64_t)rank));
+}
+
+/* Brackets the cut's rank in the sample, on both sides, but no wider than fills an expected 4/5 of
+ * the list. */
 static void decide_after_sample_round(struct magnitude_select *s)
 {
     double m = (double)s->n_sample, n = (double)s->n, middle = (double)s->above / n * m;
-    double half = 0.4 * (double)s->list_max / n * m;
+    double half = fmin(0.4 * (double)s->list_max / n * m, estimate_bracket_half_width(s, middle));
     magnitude low = -1, high = MAGNITUDE_SCAN_MAX;
-    if (s->n_calls >= 16)
-        half = fmin(
-            half, 4 * estimate_sample_rank_error(s, find_nth_largest_sampled(s, (uint64_t)middle)));
     if (middle - half >= 2)
         high = find_nth_largest_sampled(s, (uint64_t)(middle - half - 1));
     if (middle + half + 2 < m)
@@ -290,19 +327,15 @@ static const struct call *find_call_of_candidate(const struct magnitude_select *
 /* The cut is the rank-th largest candidate, where the tie rule orders equal ones. */
 static void select_cut_from_candidate_list(struct magnitude_select *s, uint64_t rank)
 {
-    size_t stride = sizeof *s->list / sizeof(magnitude);
-    magnitude bits = magnitude_scan_nth_largest(&s->list->bits, s->n_list, stride, rank);
-    uint64_t equal = 0;
-    for (size_t i = 0; i < s->n_list; i++) {
-        rank -= s->list[i].bits > bits;
-        equal += s->list[i].bits == bits;
-    }
+    struct magnitude_order_statistic found =
+        magnitude_scan_nth_largest(s->list.bits, s->n_list, s->low, s->high, rank);
+    rank -= found.larger;
     if (s->cut.tie_rule == TIE_HIGHER_INDEX_WINS)
-        rank = equal - rank + 1;
+        rank = found.equal - rank + 1;
     size_t i = 0;
-    while (s->list[i].bits != bits || --rank > 0)
+    while (s->list.bits[i] != found.bits || --rank > 0)
         i++;
-    set_cut(s, bits, find_call_of_candidate(s, i)->first + s->list[i].offset);
+    set_cut(s, found.bits, find_call_of_candidate(s, i)->first + s->list.offset[i]);
 }
 
 static uint64_t sum_equal_low_counts(const struct magnitude_select *s)
