@@ -49,6 +49,7 @@ struct magnitude_select {
     uint64_t bins[BINS];
     uint64_t locate_first, locate_rank; /* ROUND_LOCATE: `first` of the call that has the element,
                                            and its rank there, from 1 */
+    uint64_t located;                   /* its flat index; UINT64_MAX: not found yet */
 };
 
 /* A work area. `data` holds the candidates (`capacity` magnitudes, and as many offsets), the sample
@@ -259,7 +260,7 @@ void magnitude_select_accumulate_block(struct magnitude_select *s, const void *w
     else if (s->round == ROUND_HISTOGRAM)
         add_observed_histogram(s, o);
     else if (s->round == ROUND_LOCATE && o->located != UINT64_MAX)
-        set_cut(s, s->low, o->located);
+        s->located = o->located;
 }
 
 /* ---- deciding ------------------------------------------------------------------------------- */
@@ -360,6 +361,7 @@ static void select_cut_among_equal_low(struct magnitude_select *s, uint64_t rank
     }
     s->locate_first = c->first;
     s->locate_rank = rank;
+    s->located = UINT64_MAX;
     s->round = ROUND_LOCATE;
 }
 
@@ -411,7 +413,7 @@ static void decide_after_histogram_round(struct magnitude_select *s)
 /* True if rounds contradict each other, which happens only if the data changed between them. */
 static bool rounds_contradict_each_other(const struct magnitude_select *s)
 {
-    return s->round == ROUND_LOCATE ||
+    return (s->round == ROUND_LOCATE && s->located == UINT64_MAX) ||
            (s->round == ROUND_HISTOGRAM && s->counts.larger >= s->above);
 }
 
@@ -425,6 +427,8 @@ bool magnitude_select_decide_after_round(struct magnitude_select *s)
         decide_after_bracket_round(s);
     else if (s->round == ROUND_HISTOGRAM)
         decide_after_histogram_round(s);
+    else if (s->round == ROUND_LOCATE)
+        set_cut(s, s->low, s->located);
     return magnitude_select_is_done(s);
 }
 

@@ -1,4 +1,4 @@
-#include "magnitude_select.h"
+#include "magnitude_band.h"
 #include "unit.h"
 
 /* The reference implementation: a sort. */
@@ -313,6 +313,52 @@ static void test_set_count(float *x, size_t n)
     free(ranks);
 }
 
+/* Bands of several vectors share their rounds, and each block its work area. Many elements equal
+ * the cuts, which are located in the same round, in different blocks. */
+static void test_bands_of_vectors(size_t n)
+{
+    enum { K = 3, BLOCK = 65536 };
+    static const size_t kept[K] = {40000, 41000, 60000};
+    struct arena arena = {0};
+    struct magnitude_bands bands = magnitude_bands_new(&arena, K);
+    size_t *ranks = malloc(n * sizeof *ranks), rounds = 0;
+    float *x[K], *y[K];
+    for (size_t k = 0; k < K; k++) {
+        x[k] = malloc(n * sizeof *x[k]);
+        y[k] = malloc(n * sizeof *y[k]);
+        fill(FEW, x[k], n);
+        memcpy(y[k], x[k], n * sizeof *x[k]);
+        bands.bands[k] = magnitude_band_new(n, kept[k], 0, TIE_LOWER_INDEX_WINS);
+    }
+    do {
+        rounds++;
+        for (size_t first = 0; first < n; first += BLOCK) {
+            size_t m = n - first < BLOCK ? n - first : BLOCK;
+            float *block[K];
+            void *work = malloc(magnitude_bands_work_size(&bands, m));
+            for (size_t k = 0; k < K; k++)
+                block[k] = x[k] + first;
+            magnitude_bands_observe_block(&bands, block, first, m, work);
+            magnitude_bands_accumulate_block(&bands, m, work);
+            free(work);
+        }
+    } while (!magnitude_bands_decide_after_round(&bands));
+    CHECK(rounds == 3); /* a sample, a bracket, and one that locates the cuts */
+    magnitude_bands_zero_outside(&bands, y, 0, n);
+    for (size_t k = 0; k < K; k++) {
+        size_t wrong = 0;
+        reference(x[k], n, TIE_LOWER_INDEX_WINS, ranks);
+        for (size_t i = 0; i < n; i++)
+            wrong += y[k][i] != (ranks[i] < kept[k] ? x[k][i] : 0);
+        CHECK(wrong == 0);
+        free(x[k]);
+        free(y[k]);
+    }
+    magnitude_bands_free(&bands);
+    arena_free(&arena);
+    free(ranks);
+}
+
 /* More elements were announced than observed, or fewer: the selection ends. */
 static void test_wrong_count(float *x)
 {
@@ -348,6 +394,7 @@ int main(void)
     }
     test_rounds(x, N);
     test_several_tensors(x);
+    test_bands_of_vectors(N);
     test_set_count(x, N);
     test_wrong_count(x);
     return unit_end();
