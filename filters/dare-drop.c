@@ -11,6 +11,7 @@
  * An element is kept if its random number u, a function of seed, model, tensor and flat index alone
  * (share/stream.md, appendix), is below the density. Density 1 draws nothing.
  */
+#include "bitmask.h"
 #include "filter.h"
 #include "random.h"
 #include "random_drop.h"
@@ -53,7 +54,7 @@ static void draw_keep_mask_of_tile(const struct job *job, const struct block *b,
     size_t n = count_elements_in_tile(b, i);
     float u[TILE];
     random_fill_uniform(o->seed, v->random_stream, b->first + i, n, u);
-    vector_math_mark_below(u, v->density, n, bits);
+    bitmask_mark_below(u, v->density, n, bits);
 }
 
 static int draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
@@ -69,8 +70,9 @@ static void draw_and_drop_elements(const struct job *job, const struct block *b,
 {
     unsigned char bits[TILE / 8];
     for (size_t i = 0; i < b->n; i += TILE) {
+        float *x = block_floats(b, k) + i;
         draw_keep_mask_of_tile(job, b, k, i, bits);
-        vector_math_zero_unmarked(block_floats(b, k) + i, bits, count_elements_in_tile(b, i));
+        bitmask_keep_marked(x, bits, count_elements_in_tile(b, i), x);
     }
 }
 
@@ -78,11 +80,11 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 {
     const struct random_drop *d = job->state;
     for (size_t k = 0; k < b->n_vectors; k++) {
+        float *x = block_floats(b, k);
         if (d->vectors[k].density >= 1)
             continue;
         if (d->mask.bits)
-            vector_math_zero_unmarked(block_floats(b, k),
-                                      keep_mask_block_bits(&d->mask, b->index, k), b->n);
+            bitmask_keep_marked(x, keep_mask_block_bits(&d->mask, b->index, k), b->n, x);
         else
             draw_and_drop_elements(job, b, k);
     }

@@ -175,9 +175,10 @@ static int draw_and_drop_elements(const struct job *job, const struct block *b, 
                                   struct error *e)
 {
     unsigned char *bits = mem_alloc((b->n + 7) / 8, 1);
+    float *x = block_floats(b, k);
     int failed = draw_keep_mask_of_block(job, b, k, bits, e);
     if (!failed)
-        vector_math_zero_unmarked(block_floats(b, k), bits, b->n);
+        bitmask_keep_marked(x, bits, b->n, x);
     free(bits);
     return failed;
 }
@@ -187,13 +188,13 @@ static int transform_block(const struct job *job, struct block *b, struct error 
     const struct random_drop *d = job->state;
     int failed = 0;
     for (size_t k = 0; k < b->n_vectors && !failed; k++) {
+        float *x = block_floats(b, k);
         if (d->vectors[k].density >= 1)
             continue;
         if (divides_kept_elements(job))
             failed = drop_and_divide_elements(job, b, k, e);
         else if (d->mask.bits)
-            vector_math_zero_unmarked(block_floats(b, k),
-                                      keep_mask_block_bits(&d->mask, b->index, k), b->n);
+            bitmask_keep_marked(x, keep_mask_block_bits(&d->mask, b->index, k), b->n, x);
         else
             failed = draw_and_drop_elements(job, b, k, e);
     }

@@ -1,5 +1,6 @@
-/* Converting masks between one byte per element, for loops, and one bit per element, for storage.
- * Byte arrays must have space up to the next multiple of eight. */
+/* Masks of one bit per element: marking elements, keeping those that are marked, and converting
+ * from and to one byte per element, for loops. Byte arrays must have space up to the next multiple
+ * of eight. */
 #ifndef TV_BITMASK_H
 #define TV_BITMASK_H
 
@@ -28,5 +29,10 @@ TV_INLINE void bitmask_unpack(const unsigned char *bits, size_t n, unsigned char
         memcpy(bytes + i, &eight, sizeof eight);
     }
 }
+
+/* Bit i of `bits` = (u[i] < bound), compared in double; writes whole bytes. */
+void bitmask_mark_below(const float *u, double bound, size_t n, unsigned char *bits);
+/* y[i] = x[i] where bit i is set, else +0; y may be x. */
+void bitmask_keep_marked(const float *x, const unsigned char *bits, size_t n, float *y);
 
 #endif

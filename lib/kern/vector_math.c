@@ -29,39 +29,6 @@ TV_CLONES void vector_math_scale(float *x, double factor, size_t n)
         x[i] = (float)(factor * (double)x[i]);
 }
 
-TV_CLONES static void mark_numbers_below(const float *restrict u, float bound, size_t n,
-                                         unsigned char *restrict bits)
-{
-    unsigned char bytes[STRIP];
-    for (size_t i = 0; i < n; i += STRIP) {
-        size_t m = n - i < STRIP ? n - i : STRIP;
-        for (size_t j = 0; j < m; j++)
-            bytes[j] = u[i + j] < bound;
-        bitmask_pack(bytes, m, bits + i / 8);
-    }
-}
-
-void vector_math_mark_below(const float *u, double bound, size_t n, unsigned char *bits)
-{
-    /* For a float u, u < bound is equivalent to u < the smallest float that is >= bound. */
-    float float_bound = (float)bound;
-    if ((double)float_bound < bound)
-        float_bound = nextafterf(float_bound, INFINITY);
-    mark_numbers_below(u, float_bound, n, bits);
-}
-
-TV_CLONES void vector_math_zero_unmarked(float *restrict x, const unsigned char *restrict bits,
-                                         size_t n)
-{
-    unsigned char bytes[STRIP];
-    for (size_t i = 0; i < n; i += STRIP) {
-        size_t m = n - i < STRIP ? n - i : STRIP;
-        bitmask_unpack(bits + i / 8, m, bytes);
-        for (size_t j = 0; j < m; j++)
-            x[i + j] = bytes[j] ? x[i + j] : 0.0f;
-    }
-}
-
 /* ---- sums ----------------------------------------------------------------------------------- */
 
 enum sum { SUM_ABS, SUM_SQUARES, SUM_DOT };
@@ -115,14 +82,11 @@ TV_CLONES double vector_math_sum_abs(const float *x, size_t n)
 
 TV_CLONES double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, size_t n)
 {
-    unsigned char bytes[VECTOR_MATH_TILE];
     float marked[VECTOR_MATH_TILE];
     double sum = 0;
     for (size_t i = 0; i < n; i += VECTOR_MATH_TILE) {
         size_t m = n - i < VECTOR_MATH_TILE ? n - i : VECTOR_MATH_TILE;
-        bitmask_unpack(bits + i / 8, m, bytes);
-        for (size_t j = 0; j < m; j++)
-            marked[j] = bytes[j] ? x[i + j] : 0.0f;
+        bitmask_keep_marked(x + i, bits + i / 8, m, marked);
         sum += sum_tile(SUM_ABS, marked, marked, m);
     }
     return sum;

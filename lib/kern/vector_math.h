@@ -20,15 +20,11 @@ void vector_math_add(const float *x, const float *b, float *y, size_t n);
 void vector_math_scale(float *x, double factor, size_t n);
 size_t vector_math_count_zeros(const float *x, size_t n);
 double vector_math_sum_abs(const float *x, size_t n);
-/* The same after vector_math_zero_unmarked(x, bits, n), which it does not change x for. */
+/* The same of the elements whose bit is set (bitmask.h). */
 double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, size_t n);
 double vector_math_sum_squares(const float *x, size_t n);
 /* x may be y: then it is the sum of squares, without converting each number twice. */
 double vector_math_dot(const float *x, const float *y, size_t n);
-/* Bit i of `bits` = (u[i] < bound), compared in double; writes whole bytes. */
-void vector_math_mark_below(const float *u, double bound, size_t n, unsigned char *bits);
-/* Replaces every element whose bit is 0 by +0. */
-void vector_math_zero_unmarked(float *x, const unsigned char *bits, size_t n);
 
 /* Sign election (TIES, arXiv 2306.01708, section 3) over x (K, n): the elected sign s_i is +1 if
  * sum_k w[k] x[k][i] >= 0 (in double), else -1. Replaces x[k][i] by +0 unless w[k] x[k][i] has the

@@ -6,6 +6,7 @@
  */
 #include "dtype.h"
 #include "ggml_blocks.h"
+#include "bitmask.h"
 #include "vector_math.h"
 #include "mem.h"
 #include "quantized_codes.h"
@@ -201,12 +202,12 @@ static void uniform(struct arrays *a, size_t i, size_t n)
 
 static void mark_below(struct arrays *a, size_t i, size_t n)
 {
-    vector_math_mark_below(a->u + i, 0.5, n, a->bits + i / 8);
+    bitmask_mark_below(a->u + i, 0.5, n, a->bits + i / 8);
 }
 
 static void keep_marked(struct arrays *a, size_t i, size_t n)
 {
-    vector_math_zero_unmarked(a->to + i, a->bits + i / 8, n);
+    bitmask_keep_marked(a->to + i, a->bits + i / 8, n, a->to + i);
 }
 
 static void sort_rows(struct arrays *a, size_t i, size_t n)

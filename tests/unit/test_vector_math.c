@@ -1,4 +1,5 @@
 #include "vector_math.h"
+#include "bitmask.h"
 #include "unit.h"
 
 /* Plain reference implementations of the functions, compared bit for bit. */
@@ -12,7 +13,7 @@ static float reference_drop(float x, float u, double keep)
 static void keep_marked(const float *x, float *y, size_t n, const unsigned char *marks)
 {
     memcpy(y, x, n * sizeof *x);
-    vector_math_zero_unmarked(y, marks, n);
+    bitmask_keep_marked(y, marks, n, y);
 }
 
 static double reference_sum(const float *x, const float *y, size_t n, int what)
@@ -122,7 +123,7 @@ static void test_single(size_t n)
         CHECK(same(y, want, n));
     }
     for (size_t f = 0; f < 5; f++) {
-        vector_math_mark_below(u, keeps[f], n, marks);
+        bitmask_mark_below(u, keeps[f], n, marks);
         keep_marked(x, y, n, marks);
         for (size_t i = 0; i < n; i++)
             want[i] = reference_drop(x[i], u[i], keeps[f]);
