@@ -30,9 +30,14 @@ static int open_unpack(struct stage *s, struct header *h, struct error *e)
 static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        if (model_set_read_block(m, job->index, k, b, b->data[k], e))
+    bool in_any_order = !model_set_is_one_pass(job->stage);
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        const void *mapped = in_any_order ? model_set_map_block(m, job->index, k, b) : NULL;
+        if (mapped)
+            b->data[k] = (void *)mapped;
+        else if (model_set_read_block(m, job->index, k, b, b->data[k], e))
             return -1;
+    }
     return 0;
 }
 
@@ -40,6 +45,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     if (ok)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
+    model_set_release_tensor(job->stage->data, job->index);
     return 0;
 }
 

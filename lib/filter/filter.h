@@ -108,7 +108,7 @@ struct filter {
     bool (*looks_at_source)(const struct stage *);
     bool only_drops_elements; /* transform_block leaves an element unchanged or sets it to 0 */
     bool across_vectors;      /* compares the vectors of a tensor: useless where there is one */
-    bool raw_payload;         /* payload in the stream's dtype, not converted to F32 */
+    bool raw_payload;         /* payload in the stream's dtype, not converted to F32; only read */
     bool accepts_nonfinite;   /* NaN and infinity are never an error */
     bool no_history_step;     /* adds no step to the history */
     bool operand_is_output;   /* the operand is what it writes */

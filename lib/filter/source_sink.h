@@ -11,7 +11,8 @@ struct filter;
  * job->out. */
 struct source_functions {
     /* Fills in a block of a tensor: any block, on any thread, any number of times; if there is a
-     * `rewind`, in stream order and once per pass. */
+     * `rewind`, in stream order and once per pass. data[k] points to the runner's memory; blocks in
+     * any order may be given memory of the source instead, which is only read. */
     int (*fill_block)(const struct job *, struct block *, struct error *);
     /* Back to the first tensor. Called between passes, and once before the first if there will be
      * several. NULL: blocks can be filled in any order. */

@@ -9,6 +9,7 @@
 #include "vocabulary_tensors.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -578,6 +579,35 @@ int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const 
                    check_overflow(m, index, k, b, DTYPE_F64, to, e)
                ? -1
                : 0;
+}
+
+const void *model_set_map_block(struct model_set *m, size_t index, size_t k, const struct block *b)
+{
+    const struct tensor_view *v = get_tensor_view(m, index, k);
+    const struct ckpt_tensor *t = get_checkpoint_tensor_of_view(m, v);
+    enum dtype rounding = m->options.rounding;
+    if (!t->data || v->columns ||
+        (rounding != DTYPE_NONE && rounding != t->dtype && dtype_is_float(t->dtype)))
+        return NULL;
+    const unsigned char *bytes = t->data + dtype_bytes(t->dtype, b->first);
+    if (dtype_bits(t->dtype) >= 8 && (uintptr_t)bytes % (dtype_bits(t->dtype) / 8))
+        return NULL;
+    hash_and_release_block(m, index, k, b);
+    return bytes;
+}
+
+void model_set_release_tensor(const struct model_set *m, size_t index)
+{
+    const struct tensor *t = &m->header->tensors[index];
+    size_t n_blocks = tensor_block_count(t), first, n;
+    if (n_blocks == 0)
+        return;
+    tensor_block_range(t, n_blocks - 1, &first, &n);
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct tensor_view *v = get_tensor_view(m, index, k);
+        if (!v->columns)
+            model_source_release_pages(m->models[v->model], v->tensor, first, n);
+    }
 }
 
 bool model_set_is_delta(const struct model_set *m, size_t index, size_t k)

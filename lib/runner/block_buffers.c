@@ -3,6 +3,7 @@
 #include "block_layout.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Memory for n elements of each of K vectors, of at most 8 bytes, and the same again as F32. */
 static void reserve_buffer_memory(struct block_buffer *b, size_t K, size_t n)
@@ -39,6 +40,7 @@ struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_v
     all->idle = b->next_idle;
     pthread_mutex_unlock(&all->lock);
     reserve_buffer_memory(b, n_vectors, elements);
+    b->is_lent = false;
     return b;
 }
 
@@ -90,4 +92,17 @@ void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_bu
         block->data[k] = to;
         block->dtypes[k] = wire;
     }
+}
+
+void block_buffers_copy_lent_payload(struct block_buffer *b)
+{
+    struct block *block = &b->block;
+    for (size_t k = 0; b->is_lent && k < block->n_vectors; k++) {
+        void *own = b->wire[block->buffer_of[k]];
+        if (block->data[k] == own || block->data[k] == b->floats[block->buffer_of[k]])
+            continue;
+        memcpy(own, block->data[k], dtype_bytes(block->dtypes[k], block->n));
+        block->data[k] = own;
+    }
+    b->is_lent = false;
 }

@@ -13,6 +13,7 @@ struct block_buffer {
     unsigned char *memory;
     void **wire;    /* [vector]: memory for the dtype of the stream */
     float **floats; /* [vector]: memory for F32 */
+    bool is_lent;   /* some payload is in memory of the source, which is only read */
     bool is_finite; /* every number in it is known to be finite */
     size_t nonzero; /* see change_counts.h */
     struct block_buffer *next_idle;
@@ -36,5 +37,7 @@ void block_buffers_release(struct block_buffers *all, struct block_buffer *b);
 /* Converts floating payload to F32, or to the dtypes in which `t` travels in the stream. */
 void block_buffers_convert_to_f32(struct block_buffer *b);
 void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_buffer *b);
+/* Copies payload that is still in memory of the source. */
+void block_buffers_copy_lent_payload(struct block_buffer *b);
 
 #endif
