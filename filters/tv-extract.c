@@ -37,48 +37,91 @@ static const struct option_row rows[] = {
 
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
-/* delta = (float)(x - base) for vector k. *base is the block as F32, read when it is first needed;
- * the caller frees. */
-static int read_task_vector(struct model_set *m, size_t index, size_t k, const struct block *b,
-                            float **base, float *delta, struct error *e)
+/* A block of the base, read when it is first needed. */
+struct base_block {
+    bool must_be_read;  /* it is not in the memory of its file */
+    const void *stored; /* it is, there */
+    float *f32;
+};
+
+static bool have_same_16_bit_dtype(const struct model_set *m, size_t index, size_t k)
 {
-    if (model_set_is_delta(m, index, k)) {
-        model_set_read_delta(m, index, k, b, delta);
-        return 0;
-    }
-    if (!model_set_needs_f64(m, index, k)) {
-        bool is_first = !*base;
-        if (is_first)
-            *base = mem_alloc_aligned(b->n * sizeof **base);
-        if ((is_first && model_set_read_block_f32(m, index, MODEL_SET_BASE_VECTOR, b, *base, e)) ||
-            model_set_read_block_f32(m, index, k, b, delta, e))
+    enum dtype d = model_set_dtype(m, index, MODEL_SET_BASE_VECTOR);
+    return dtype_bits(d) == 16 && dtype_is_float(d) && model_set_dtype(m, index, k) == d;
+}
+
+/* From the memory of the two files, converted and subtracted in one loop. False if they are not
+ * there. */
+static bool subtract_mapped(struct model_set *m, size_t index, size_t k, const struct block *b,
+                            struct base_block *base, float *tau)
+{
+    if (base->must_be_read || !have_same_16_bit_dtype(m, index, k))
+        return false;
+    if (!base->stored)
+        base->stored = model_set_map_block(m, index, MODEL_SET_BASE_VECTOR, b);
+    base->must_be_read = !base->stored;
+    const void *stored = base->stored ? model_set_map_block(m, index, k, b) : NULL;
+    if (stored)
+        dtype_subtract_16_bit(model_set_dtype(m, index, k), stored, base->stored, tau, b->n);
+    return stored;
+}
+
+static int subtract_in_f32(struct model_set *m, size_t index, size_t k, const struct block *b,
+                           struct base_block *base, float *tau, struct error *e)
+{
+    if (!base->f32) {
+        base->f32 = mem_alloc_aligned(b->n * sizeof *base->f32);
+        if (model_set_read_block_f32(m, index, MODEL_SET_BASE_VECTOR, b, base->f32, e))
             return -1;
-        vector_math_subtract(delta, *base, delta, b->n);
-        return 0;
     }
-    double *x = mem_alloc_aligned(b->n * sizeof *x), *wide = mem_alloc_aligned(b->n * sizeof *wide);
-    int failed = model_set_read_block_f64(m, index, MODEL_SET_BASE_VECTOR, b, wide, e) ||
+    if (model_set_read_block_f32(m, index, k, b, tau, e))
+        return -1;
+    vector_math_subtract(tau, base->f32, tau, b->n);
+    return 0;
+}
+
+static int subtract_in_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
+                           float *tau, struct error *e)
+{
+    double *x = mem_alloc_aligned(b->n * sizeof *x), *base = mem_alloc_aligned(b->n * sizeof *base);
+    int failed = model_set_read_block_f64(m, index, MODEL_SET_BASE_VECTOR, b, base, e) ||
                  model_set_read_block_f64(m, index, k, b, x, e);
     for (size_t i = 0; !failed && i < b->n; i++)
-        delta[i] = (float)(x[i] - wide[i]);
+        tau[i] = (float)(x[i] - base[i]);
     free(x);
-    free(wide);
+    free(base);
     return failed ? -1 : 0;
+}
+
+/* tau = theta - theta_base for vector k. */
+static int read_task_vector(struct model_set *m, size_t index, size_t k, const struct block *b,
+                            struct base_block *base, float *tau, struct error *e)
+{
+    if (model_set_is_delta(m, index, k)) {
+        model_set_read_delta(m, index, k, b, tau);
+        return 0;
+    }
+    if (model_set_needs_f64(m, index, k))
+        return subtract_in_f64(m, index, k, b, tau, e);
+    return subtract_mapped(m, index, k, b, base, tau)
+               ? 0
+               : subtract_in_f32(m, index, k, b, base, tau, e);
 }
 
 static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
-    float *base = NULL, *delta = mem_alloc_aligned(b->n * sizeof *delta);
+    struct base_block base = {.must_be_read = model_set_is_one_pass(job->stage)};
+    float *tau = mem_alloc_aligned(b->n * sizeof *tau);
     int failed = 0;
     for (size_t k = 0; !failed && k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
-        failed = read_task_vector(m, job->index, k, b, &base, in_place ? b->data[k] : delta, e);
+        failed = read_task_vector(m, job->index, k, b, &base, in_place ? b->data[k] : tau, e);
         if (!failed && !in_place)
-            dtype_from_f32(b->dtypes[k], delta, b->data[k], b->n);
+            dtype_from_f32(b->dtypes[k], tau, b->data[k], b->n);
     }
-    free(base);
-    free(delta);
+    free(base.f32);
+    free(tau);
     return failed;
 }
 

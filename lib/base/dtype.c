@@ -147,6 +147,20 @@ TV_CLONES static void bf16_to_f32(const unaligned_u16 *restrict from, float *res
         to[i] = bf16_to_float(from[i]);
 }
 
+TV_CLONES static void subtract_f16(const unaligned_u16 *restrict x, const unaligned_u16 *restrict b,
+                                   float *restrict y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = float16_to_float(x[i]) - float16_to_float(b[i]);
+}
+
+TV_CLONES static void subtract_bf16(const unaligned_u16 *restrict x,
+                                    const unaligned_u16 *restrict b, float *restrict y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = bf16_to_float(x[i]) - bf16_to_float(b[i]);
+}
+
 TV_CLONES static void f32_to_f16(const float *restrict from, unaligned_u16 *restrict to, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -207,6 +221,14 @@ void dtype_to_f32(enum dtype d, const void *from, float *to, size_t n)
         f64_to_f32(from, to, n);
     else if (n)
         memmove(to, from, n * sizeof *to);
+}
+
+void dtype_subtract_16_bit(enum dtype d, const void *x, const void *b, float *y, size_t n)
+{
+    if (d == DTYPE_F16)
+        subtract_f16(x, b, y, n);
+    else
+        subtract_bf16(x, b, y, n);
 }
 
 void dtype_from_f32(enum dtype d, const float *from, void *to, size_t n)

@@ -63,6 +63,8 @@ void dtype_to_f32(enum dtype d, const void *from, float *to, size_t n);
 void dtype_from_f32(enum dtype d, const float *from, void *to, size_t n);
 void dtype_to_f64(enum dtype d, const void *from, double *to, size_t n);
 void dtype_from_f64(enum dtype d, const double *from, void *to, size_t n);
+/* y = x - b, in F32, for n elements of F16 or BF16 at any alignment. */
+void dtype_subtract_16_bit(enum dtype d, const void *x, const void *b, float *y, size_t n);
 /* Rounds n F32 values in place to values that `d` can represent. */
 void dtype_round_f32_to_precision(enum dtype d, float *x, size_t n);
 /* Index of the first NaN or infinity among n elements of the floating-point dtype `d`; n if none.

@@ -552,8 +552,8 @@ int model_set_read_block(struct model_set *m, size_t index, size_t k, const stru
                          void *to, struct error *e)
 {
     enum dtype stored = get_checkpoint_tensor_of_view(m, get_tensor_view(m, index, k))->dtype;
-    enum dtype rounding = m->options.rounding;
-    if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored))
+    enum dtype rounding = model_set_dtype(m, index, k);
+    if (rounding == stored)
         return read_block(m, index, k, b, AS_STORED, to, e);
     double *wide = mem_alloc_aligned(b->n * sizeof *wide);
     int failed = read_block(m, index, k, b, AS_F64, wide, e);
@@ -581,13 +581,18 @@ int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const 
                : 0;
 }
 
+enum dtype model_set_dtype(const struct model_set *m, size_t index, size_t k)
+{
+    enum dtype d = get_checkpoint_tensor_of_view(m, get_tensor_view(m, index, k))->dtype;
+    enum dtype rounding = m->options.rounding;
+    return rounding != DTYPE_NONE && dtype_is_float(d) ? rounding : d;
+}
+
 const void *model_set_map_block(struct model_set *m, size_t index, size_t k, const struct block *b)
 {
     const struct tensor_view *v = get_tensor_view(m, index, k);
     const struct ckpt_tensor *t = get_checkpoint_tensor_of_view(m, v);
-    enum dtype rounding = m->options.rounding;
-    if (!t->data || v->columns ||
-        (rounding != DTYPE_NONE && rounding != t->dtype && dtype_is_float(t->dtype)))
+    if (!t->data || v->columns || model_set_dtype(m, index, k) != t->dtype)
         return NULL;
     const unsigned char *bytes = t->data + dtype_bytes(t->dtype, b->first);
     if (dtype_bits(t->dtype) >= 8 && (uintptr_t)bytes % (dtype_bits(t->dtype) / 8))

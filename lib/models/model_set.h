@@ -42,8 +42,10 @@ int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const 
 bool model_set_is_delta(const struct model_set *m, size_t index, size_t k);
 void model_set_read_delta(struct model_set *m, size_t index, size_t k, const struct block *b,
                           float *to);
-/* The block of vector k in the memory of its mapped file, which is only read; NULL if it must be
- * read: its numbers are not stored there as the stream has them, or are not aligned. Hashes the
+/* The dtype of vector k or the base, as model_set_read_block reads it. */
+enum dtype model_set_dtype(const struct model_set *m, size_t index, size_t k);
+/* The block of vector k or the base in the memory of its mapped file, which is only read; NULL if
+ * it must be read: its numbers are not stored there in that dtype, or are not aligned. Hashes the
  * block as the functions that read do. */
 const void *model_set_map_block(struct model_set *m, size_t index, size_t k, const struct block *b);
 /* Tells the kernel, after the last block of a tensor, that none will be read again soon. */

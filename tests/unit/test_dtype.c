@@ -105,6 +105,23 @@ static void test_patterns(const struct format *f)
     CHECK(memcmp(bytes + 1, all + 15360, 2 * 7) == 0);
 }
 
+/* The difference of two arrays is that of their conversions, at odd addresses too. */
+static void test_difference(const struct format *f)
+{
+    enum { N = 5000 };
+    static unsigned char bytes[2][2 * N + 1];
+    static float x[N], b[N], y[N];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i / sizeof *bytes][i % sizeof *bytes] = (unsigned char)draw();
+    for (size_t odd = 0; odd < 2; odd++) {
+        dtype_to_f32(f->dtype, bytes[0] + odd, x, N);
+        dtype_to_f32(f->dtype, bytes[1] + odd, b, N);
+        dtype_subtract_16_bit(f->dtype, bytes[0] + odd, bytes[1] + odd, y, N);
+        for (size_t i = 0; i < N; i++)
+            CHECK(isnan(x[i] - b[i]) ? isnan(y[i]) : y[i] == x[i] - b[i]);
+    }
+}
+
 /* Checks the conversions from F32 and F64, and dtype_round_f32_to_precision, for F32 values. */
 static void check_floats(const struct format *f, const float *x, size_t n)
 {
@@ -255,6 +272,7 @@ int main(void)
     const struct format *formats[] = {&f16, &bf16};
     for (size_t i = 0; i < 2; i++) {
         test_patterns(formats[i]);
+        test_difference(formats[i]);
         test_edges(formats[i]);
         test_random(formats[i]);
     }
