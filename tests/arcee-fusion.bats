@@ -69,8 +69,8 @@ PY
 }
 
 @test "equal models are unchanged" {
-    unpack a="$MODELS"/math b="$MODELS"/math | arcee-fusion | tensors | grep -v ^vector >found
-    unpack --dtype float32 "$MODELS"/math | tensors | grep -v ^vector | diff -q - found
+    unpack a="$MODELS"/math b="$MODELS"/math | arcee-fusion | digests | grep -v ^vector >found
+    unpack --dtype float32 "$MODELS"/math | digests | grep -v ^vector | diff -q - found
 }
 
 @test "the same bytes from a file or a pipe, with threads, in little memory" {

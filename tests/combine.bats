@@ -81,13 +81,13 @@ END
 }
 
 @test "one vector combined is that vector" {
-    pick math <"$BIG" | tensors | sed 's/^vector math.*/vector merged no-source/' >one
-    pick math <"$BIG" | combine | tensors | sed 's/^vector merged.*/vector merged no-source/' | cmp - one
+    pick math <"$BIG" | digests | sed 's/^vector math.*/vector merged no-source/' >one
+    pick math <"$BIG" | combine | digests | sed 's/^vector merged.*/vector merged no-source/' | cmp - one
 }
 
 @test "the order of the vectors does not matter" {
-    combine <"$BIG" | tensors >forth
-    tv-extract "$MODELS"/base "$MODELS"/code "$MODELS"/math | combine | tensors |
+    combine <"$BIG" | digests >forth
+    tv-extract "$MODELS"/base "$MODELS"/code "$MODELS"/math | combine | digests |
         sed 's/ stored=[^ ]*//' >back
     sed 's/ stored=[^ ]*//' forth | cmp - back
 }

@@ -41,8 +41,8 @@ END
 }
 
 leaves_alone_but_keep() {
-    tensors <"$BIG" >.before
-    "$@" <"$BIG" | tensors | sed 's/ keep=1$//' | cmp .before -
+    digests <"$BIG" >.before
+    "$@" <"$BIG" | digests | sed 's/ keep=1$//' | cmp .before -
 }
 
 @test "keeps about the given share, and kept elements are unchanged" {
@@ -53,15 +53,15 @@ leaves_alone_but_keep() {
 }
 
 @test "the mask depends on seed, model and tensor name, not on the order of the stream" {
-    dare-drop --density 0.5 --seed 5 <"$BIG" | pick code | tensors >after
-    pick code <"$BIG" | dare-drop --density 0.5 --seed 5 | tensors | cmp - after
-    pick code <"$BIG" | dare-drop --density 0.5 --seed 6 | tensors >other
+    dare-drop --density 0.5 --seed 5 <"$BIG" | pick code | digests >after
+    pick code <"$BIG" | dare-drop --density 0.5 --seed 5 | digests | cmp - after
+    pick code <"$BIG" | dare-drop --density 0.5 --seed 6 | digests >other
     not cmp -s other after
 }
 
 @test "the same elements with a round (--l1) and without" {
-    dare-drop --density 0.5 --seed 5 <"$BIG" | tensors | grep -v vector >drawn
-    dare-drop --density 0.5 --seed 5 --l1 <"$BIG" | tensors | grep -v vector | cmp drawn -
+    dare-drop --density 0.5 --seed 5 <"$BIG" | digests | grep -v vector >drawn
+    dare-drop --density 0.5 --seed 5 --l1 <"$BIG" | digests | grep -v vector | cmp drawn -
 }
 
 @test "the same bytes from a file or a pipe, with threads, in little memory" {

@@ -55,13 +55,13 @@ END
 }
 
 @test "epsilon 0 drops the elements that dare-drop drops" {
-    della-drop --density 0.4 --epsilon 0 --seed 9 <"$BIG" | tensors >found
-    dare-drop --density 0.4 --seed 9 --l1 <"$BIG" | tensors | sed 's/ keep=0.4//' | cmp - found
+    della-drop --density 0.4 --epsilon 0 --seed 9 <"$BIG" | digests >found
+    dare-drop --density 0.4 --seed 9 --l1 <"$BIG" | digests | sed 's/ keep=0.4//' | cmp - found
 }
 
 @test "density 1 changes only the recorded norms, density 0 drops everything" {
-    della-drop --density 1 --seed 3 <"$BIG" | tensors | sed 's/ l1_before=\([^ ]*\) l1=\1$//' >after
-    tensors <"$BIG" | cmp - after
+    della-drop --density 1 --seed 3 <"$BIG" | digests | sed 's/ l1_before=\([^ ]*\) l1=\1$//' >after
+    digests <"$BIG" | cmp - after
     lesson | from-text | della-drop --density 0 --seed 3 | tensors | grep -v vector >found
     diff -u - found <<END
 tensor w 2x3
@@ -96,9 +96,9 @@ END
 }
 
 @test "the same bytes in one process, with later stages that observe" {
-    della-drop --density 0.5 --seed 7 <"$BIG" | rescale --by l1 | trim --density 0.2 | tensors >piped
+    della-drop --density 0.5 --seed 7 <"$BIG" | rescale --by l1 | trim --density 0.2 | digests >piped
     tv run 'della-drop --density 0.5 --seed 7 | rescale --by l1 | trim --density 0.2' <"$BIG" |
-        tensors | cmp - piped
+        digests | cmp - piped
 }
 
 @test "refuses broken streams" {

@@ -64,10 +64,10 @@ END
 }
 
 @test "a single vector and equal vectors are unchanged; a second election changes nothing" {
-    pick math <"$BIG" | tensors >one
-    pick math <"$BIG" | elect-sign | tensors | cmp - one
-    elect-sign <"$BIG" | tensors >once
-    elect-sign <"$BIG" | elect-sign | tensors | cmp - once
+    pick math <"$BIG" | digests >one
+    pick math <"$BIG" | elect-sign | digests | cmp - one
+    elect-sign <"$BIG" | digests >once
+    elect-sign <"$BIG" | elect-sign | digests | cmp - once
 }
 
 @test "removes the attributes of the payload" {

@@ -51,8 +51,8 @@ END2
     cp "$ROOT"/share/etl/*.mjs .
     awk '/^```js$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > ("example" n ".mjs") }' "$ROOT/share/etl/README.md"
     [ ! -e example3.mjs ]
-    node example1.mjs <"$BIG" | weigh 2 | combine | tensors >found
-    combine <"$BIG" | tensors | diff - found
+    node example1.mjs <"$BIG" | weigh 2 | combine | digests >found
+    combine <"$BIG" | digests | diff - found
     lesson | from-text | node example2.mjs | tensors | grep -v '^vector' >found
     lesson | from-text | combine --normalize=all | tensors | grep -v '^vector' | diff - found
 }

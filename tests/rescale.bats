@@ -47,10 +47,10 @@ END
 
 @test "--by l1 in one process, after the drop and after another change of the payload" {
     local drop="dare-drop --density 0.5 --seed 1 --l1"
-    $drop <"$BIG" | rescale --by l1 | tensors >piped
-    tv run "$drop | rescale --by l1" <"$BIG" | tensors | cmp - piped
-    $drop <"$BIG" | rescale 0.5 | rescale --by l1 | tensors >piped
-    tv run "$drop | rescale 0.5 | rescale --by l1" <"$BIG" | tensors | cmp - piped
+    $drop <"$BIG" | rescale --by l1 | digests >piped
+    tv run "$drop | rescale --by l1" <"$BIG" | digests | cmp - piped
+    $drop <"$BIG" | rescale 0.5 | rescale --by l1 | digests >piped
+    tv run "$drop | rescale 0.5 | rescale --by l1" <"$BIG" | digests | cmp - piped
 }
 
 @test "--by l1 uses a recorded norm of the payload, which lasts until the payload changes" {
@@ -107,8 +107,8 @@ END
 @test "factors of 2 and 0.5 cancel; a factor of 1 changes nothing" {
     leaves_alone rescale 1
     rescale 2 <"$BIG" >twice.tvs
-    rescale 0.5 <twice.tvs | tensors >after
-    tensors <"$BIG" | cmp - after
+    rescale 0.5 <twice.tvs | digests >after
+    digests <"$BIG" | cmp - after
 }
 
 @test "weights are scaled too, integer tensors pass through" {

@@ -43,8 +43,8 @@ END
 @test "topk 1 changes nothing; rules are per tensor" {
     leaves_alone sce-select --topk 1
     leaves_alone sce-select --topk '/nothing=0.1'
-    sce-select --topk 0.1 --topk '/*norm*=1' <"$BIG" | pick '/*norm*' | tensors >found
-    pick '/*norm*' <"$BIG" | tensors | cmp - found
+    sce-select --topk 0.1 --topk '/*norm*=1' <"$BIG" | pick '/*norm*' | digests >found
+    pick '/*norm*' <"$BIG" | digests | cmp - found
 }
 
 @test "keeps exactly floor(F N) elements" {
@@ -72,9 +72,9 @@ END
 
 @test "the same bytes in one process" {
     sce-select --topk 0.2 <"$BIG" | sce-weigh | elect-sign --unweighted |
-        combine --normalize=agreeing --floor 1e-6 | tensors >piped
+        combine --normalize=agreeing --floor 1e-6 | digests >piped
     tv run 'sce-select --topk 0.2 | sce-weigh | elect-sign --unweighted |
-        combine --normalize=agreeing --floor 1e-6' <"$BIG" | tensors | cmp - piped
+        combine --normalize=agreeing --floor 1e-6' <"$BIG" | digests | cmp - piped
 }
 
 @test "refuses broken streams" {

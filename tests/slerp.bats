@@ -42,9 +42,9 @@ ROWS
 
 @test "0 is the first model and 1 the second" {
     for t in 0 1; do
-        slerp --t $t <"$BIG" | tensors | grep -v '^vector' >found
+        slerp --t $t <"$BIG" | digests | grep -v '^vector' >found
         [ $t = 0 ] && model=base || model=math
-        unpack --dtype float32 "$MODELS/$model" | tensors | grep -v '^vector' | diff -q - found
+        unpack --dtype float32 "$MODELS/$model" | digests | grep -v '^vector' | diff -q - found
     done
 }
 

@@ -109,8 +109,8 @@ PY
         tv run --threads=$threads "tv-extract $MODELS/base $MODELS/math $MODELS/code | swudi |
             combine" | tensors | cmp - <(tensors <piped.tvs)
     done
-    swudi <"$BIG" | trim --density 0.5 --scope model | weigh 0.3 | combine | tensors >piped
-    tv run 'swudi | trim --density 0.5 --scope model | weigh 0.3 | combine' <"$BIG" | tensors |
+    swudi <"$BIG" | trim --density 0.5 --scope model | weigh 0.3 | combine | digests >piped
+    tv run 'swudi | trim --density 0.5 --scope model | weigh 0.3 | combine' <"$BIG" | digests |
         cmp - piped
 }
 

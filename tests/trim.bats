@@ -71,8 +71,8 @@ END
 }
 
 @test "density 1 changes only the history and the recorded norm" {
-    trim --density 1 <"$BIG" | tensors | sed 's/ l1_before=[^ ]*//' >after
-    tensors <"$BIG" | cmp - after
+    trim --density 1 <"$BIG" | digests | sed 's/ l1_before=[^ ]*//' >after
+    digests <"$BIG" | cmp - after
 }
 
 @test "keeps exactly floor(density n) elements of every vector" {
@@ -87,18 +87,18 @@ for line in map(json.loads, sys.stdin):
 }
 
 @test "two trims are one with the smaller density" {
-    trim --density 0.5 <"$BIG" | trim --density 0.3 | tensors >twice
-    trim --density 0.3 <"$BIG" | tensors | cmp - twice
+    trim --density 0.5 <"$BIG" | trim --density 0.3 | digests >twice
+    trim --density 0.3 <"$BIG" | digests | cmp - twice
 }
 
 @test "--exclude and --include skip tensors" {
-    trim --density 0.2 --exclude '*' <"$BIG" | tensors >after
-    tensors <"$BIG" | cmp - after
+    trim --density 0.2 --exclude '*' <"$BIG" | digests >after
+    digests <"$BIG" | cmp - after
     trim --density 0.2 --include 'model.layers.0.*' --exclude '*norm*' <"$BIG" >some.tvs
-    pick '/*norm*' <some.tvs | tensors >after
-    pick '/*norm*' <"$BIG" | tensors | cmp - after
-    pick '/model.layers.0.mlp.weight' <some.tvs | tensors >after
-    trim --density 0.2 <"$BIG" | pick '/model.layers.0.mlp.weight' | tensors | cmp - after
+    pick '/*norm*' <some.tvs | digests >after
+    pick '/*norm*' <"$BIG" | digests | cmp - after
+    pick '/model.layers.0.mlp.weight' <some.tvs | digests >after
+    trim --density 0.2 <"$BIG" | pick '/model.layers.0.mlp.weight' | digests | cmp - after
 }
 
 @test "the same bytes from a file or a pipe, with threads, in little memory" {

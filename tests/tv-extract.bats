@@ -78,8 +78,8 @@ END
 @test "same bytes with any number of threads, and for an expert alone or among others" {
     tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code | cmp "$BIG" -
     tv-extract --threads 4 --memory 64K "$MODELS"/base "$MODELS"/math "$MODELS"/code | cmp "$BIG" -
-    pick code <"$BIG" | tensors >company
-    tv-extract "$MODELS"/base "$MODELS"/code | tensors | cmp - company
+    pick code <"$BIG" | digests >company
+    tv-extract "$MODELS"/base "$MODELS"/code | digests | cmp - company
 }
 
 @test "a tensor that an expert lacks: an error, or the base's, or the expert is skipped" {

@@ -67,8 +67,8 @@ END
 @test "unpack | pack gives the same file" {
     unpack "$MODELS"/math | pack math.safetensors
     tv-diff --same-dtype math.safetensors "$MODELS"/math
-    unpack math.safetensors | tensors >back
-    unpack "$MODELS"/math | tensors | cmp - back
+    unpack math.safetensors | digests >back
+    unpack "$MODELS"/math | digests | diff - back
 }
 
 # shift MODEL SHIFTED: the same file with a header that is one byte longer
@@ -170,7 +170,7 @@ END
 
 # values: a stream's tensors and values, without what a pipe does not have
 values() {
-    tv-view --values | sed 's/ *fingerprint=.*//; /^hash/d; /^ *step/d; /^ *parent/d; /^ *fingerprints/d; /^ *end$/d'
+    /usr/bin/python3 "$TESTS/digests.py" | sed '/^step/d'
 }
 
 @test "a model on standard input: safetensors as it arrives, everything else by way of a file" {

@@ -33,7 +33,7 @@ END
 
 @test "rules: globs, layer gradients, a file; the last match wins" {
     printf '# a comment\n/*norm*=0\ncode=[0.2,0.8]\n' >rules
-    weigh 0.5 @rules '/none=7' <"$BIG" | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $2, $NF }' >found
+    weigh 0.5 @rules '/none=7' <"$BIG" | digests | awk '/^tensor/ { t = $2 } /^vector/ { print t, $2, $NF }' >found
     diff -u - found <<END
 model.embed_tokens.weight math weight=0.5
 model.embed_tokens.weight code weight=0.2
