@@ -16,8 +16,11 @@
  * weights are replaced; the payload is not changed.
  */
 #include "filter.h"
+#include "join.h"
 #include "stage_rules.h"
 #include "tensor_sums.h"
+
+#include <stdlib.h>
 
 struct options {
     struct tensor_rules per;
@@ -51,19 +54,11 @@ static size_t count_dot_products(size_t K)
     return K * (K + 1) / 2;
 }
 
-/* The index of <tau_i, tau_j>, j <= i, among the inner products. */
+/* The index of <tau_i, tau_j>, j <= i, among the inner products, as vector_math_gram orders them.
+ */
 static size_t index_of_dot_product(size_t i, size_t j)
 {
     return i * (i + 1) / 2 + j;
-}
-
-/* All inner products over n elements from `first` on */
-static void compute_dot_products(const struct block *b, size_t first, size_t n, double *dots)
-{
-    for (size_t i = 0; i < b->n_vectors; i++)
-        for (size_t j = 0; j <= i; j++)
-            dots[index_of_dot_product(i, j)] =
-                vector_math_dot(block_floats(b, i) + first, block_floats(b, j) + first, n);
 }
 
 /* t */
@@ -108,16 +103,16 @@ static int begin_tensor(struct job *job, struct error *e)
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
-    double *t = work, *dots = t;
-    if (!st->per_row) {
-        compute_dot_products(b, 0, b->n, dots);
-        return 0;
+    size_t rows = b->n / st->columns, K = b->n_vectors;
+    double *t = work, *dots = t + rows;
+    float **x = join_list_vector_pointers(b);
+    if (!st->per_row)
+        vector_math_gram(x, K, 0, b->n, work);
+    for (size_t r = 0; st->per_row && r < rows; r++) {
+        vector_math_gram(x, K, r * st->columns, st->columns, dots);
+        t[r] = compute_interpolation_ratio(dots, K);
     }
-    dots = t + b->n / st->columns;
-    for (size_t r = 0; r < b->n / st->columns; r++) {
-        compute_dot_products(b, r * st->columns, st->columns, dots);
-        t[r] = compute_interpolation_ratio(dots, b->n_vectors);
-    }
+    free(x);
     return 0;
 }
 

@@ -34,7 +34,7 @@ static const struct option_row rows[] = {
     JOIN_NAME_ROW(options, name),
     {0}};
 
-/* A pair v_1, v_2: first <v_1, v_1>, <v_2, v_2>, <v_1, v_2>, then y = c[0] v_1 + c[1] v_2. */
+/* A pair v_1, v_2: first <v_1, v_1>, <v_2, v_1>, <v_2, v_2>, then y = c[0] v_1 + c[1] v_2. */
 struct pair {
     union {
         double dots[3];
@@ -56,19 +56,21 @@ struct state {
 /* The coefficients of a pair, from its inner products. */
 static struct pair compute_slerp_coefficients(struct pair p, double t)
 {
-    double n1 = sqrt(p.dots[0]), n2 = sqrt(p.dots[1]);
+    double n1 = sqrt(p.dots[0]), n2 = sqrt(p.dots[2]);
     double cosine =
-        p.dots[2] / ((n1 > NEAR_ZERO ? n1 : NEAR_ZERO) * (n2 > NEAR_ZERO ? n2 : NEAR_ZERO));
+        p.dots[1] / ((n1 > NEAR_ZERO ? n1 : NEAR_ZERO) * (n2 > NEAR_ZERO ? n2 : NEAR_ZERO));
     struct pair result = {.c = {1 - t, t}};
     if (1 - cosine * cosine > NEAR_ZERO * NEAR_ZERO) /* sin th > NEAR_ZERO */
         gram_join_slerp_coefficients(cosine, t, result.c);
     return result;
 }
 
-static struct pair compute_pair_dot_products(const float *x, const float *y, size_t n)
+static struct pair compute_pair_dot_products(float *x, float *y, size_t n)
 {
-    return (struct pair){
-        .dots = {vector_math_dot(x, x, n), vector_math_dot(y, y, n), vector_math_dot(x, y, n)}};
+    float *const both[] = {x, y};
+    struct pair p;
+    vector_math_gram(both, 2, 0, n, p.dots);
+    return p;
 }
 
 /* Adds the inner products of the columns; element 0 of x and y belongs to pairs[0]. */
@@ -79,8 +81,8 @@ static void add_column_dot_products(const float *x, const float *y, size_t n, si
         for (size_t j = 0; j < columns && i + j < n; j++) {
             double a = x[i + j], b = y[i + j];
             pairs[j].dots[0] += a * a;
-            pairs[j].dots[1] += b * b;
-            pairs[j].dots[2] += a * b;
+            pairs[j].dots[1] += a * b;
+            pairs[j].dots[2] += b * b;
         }
 }
 

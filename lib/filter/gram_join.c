@@ -15,17 +15,15 @@ int gram_join_begin(struct job *job, enum join_weights weights, struct error *e)
     g->dot_products = arena_alloc(job->arena, n * n, sizeof *g->dot_products);
     g->coefficients = arena_alloc(job->arena, n, sizeof *g->coefficients);
     g->coefficients[0] = 1;
-    job->work_size = n * n * sizeof(double);
+    job->work_size = n * (n + 1) / 2 * sizeof(double);
     return PLAN_OBSERVE;
 }
 
 int gram_join_observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    double *dots = work;
-    for (size_t j = 0; j < b->n_vectors; j++)
-        for (size_t k = 0; k <= j; k++)
-            dots[j * b->n_vectors + k] =
-                vector_math_dot(block_floats(b, j), block_floats(b, k), b->n);
+    float **x = join_list_vector_pointers(b);
+    vector_math_gram(x, b->n_vectors, 0, b->n, work);
+    free(x);
     return 0;
 }
 
@@ -35,7 +33,7 @@ int gram_join_accumulate(struct job *job, const struct block *b, void *work, str
     const double *dots = work;
     for (size_t j = 0; j < g->n_vectors; j++)
         for (size_t k = 0; k <= j; k++) {
-            g->dot_products[j * g->n_vectors + k] += dots[j * g->n_vectors + k];
+            g->dot_products[j * g->n_vectors + k] += *dots++;
             g->dot_products[k * g->n_vectors + j] = g->dot_products[j * g->n_vectors + k];
         }
     return 0;

@@ -363,3 +363,91 @@ void vector_math_disjoint_mean(float *const *x, const double *w, size_t K, doubl
             divide_elementwise(sum, divisor, y + i, m);
     }
 }
+
+/* ---- inner products of K vectors ------------------------------------------------------------- */
+
+#define GROUP_PAIRS (GROUP * (GROUP + 1) / 2)
+
+#ifdef TV_AVX512
+#include <immintrin.h>
+
+#define LANES 8 /* doubles in a register */
+
+/* Adds the inner products of a tile of K <= GROUP vectors. Each number is converted once, and the
+ * sums of all pairs are computed side by side. */
+TV_INLINE TV_AVX512 void add_tile_gram(float *const *x, size_t K, size_t first, size_t n,
+                                       double *dots)
+{
+    __m512d s[GROUP_PAIRS][VECTOR_MATH_LANES / LANES];
+    double sums[VECTOR_MATH_LANES];
+    size_t whole = n / VECTOR_MATH_LANES * VECTOR_MATH_LANES, p = 0;
+    for (size_t i = 0; i < K * (K + 1) / 2; i++)
+        s[i][0] = s[i][1] = _mm512_setzero_pd();
+    for (size_t i = first; i < first + whole; i += VECTOR_MATH_LANES)
+        for (size_t half = 0; half < VECTOR_MATH_LANES / LANES; half++) {
+            __m512d v[GROUP];
+            for (size_t k = 0; k < K; k++)
+                v[k] = _mm512_cvtps_pd(_mm256_loadu_ps(x[k] + i + half * LANES));
+            p = 0;
+            for (size_t j = 0; j < K; j++)
+                for (size_t k = 0; k <= j; k++, p++)
+                    s[p][half] = _mm512_add_pd(s[p][half], _mm512_mul_pd(v[j], v[k]));
+        }
+    p = 0;
+    for (size_t j = 0; j < K; j++)
+        for (size_t k = 0; k <= j; k++, p++) {
+            _mm512_storeu_pd(sums, s[p][0]);
+            _mm512_storeu_pd(sums + LANES, s[p][1]);
+            for (size_t i = whole; i < n; i++)
+                sums[i - whole] += (double)x[j][first + i] * (double)x[k][first + i];
+            dots[p] += sum_lanes_pairwise(sums);
+        }
+}
+
+/* Of 2 to GROUP vectors. */
+TV_AVX512 static void compute_gram_avx512(float *const *x, size_t K, size_t first, size_t n,
+                                          double *dots)
+{
+    for (size_t p = 0; p < K * (K + 1) / 2; p++)
+        dots[p] = 0;
+    for (size_t i = 0; i < n; i += VECTOR_MATH_TILE) {
+        size_t m = n - i < VECTOR_MATH_TILE ? n - i : VECTOR_MATH_TILE;
+        if (K == 2)
+            add_tile_gram(x, 2, first + i, m, dots);
+        else if (K == 3)
+            add_tile_gram(x, 3, first + i, m, dots);
+        else
+            add_tile_gram(x, GROUP, first + i, m, dots);
+    }
+}
+#endif
+
+/* The same of any number of vectors up to GROUP, on any processor. */
+static void compute_group_gram(float *const *x, size_t K, size_t first, size_t n, double *dots)
+{
+#ifdef TV_AVX512
+    if (K > 1 && TV_HAS_AVX512) {
+        compute_gram_avx512(x, K, first, n, dots);
+        return;
+    }
+#endif
+    for (size_t j = 0, p = 0; j < K; j++)
+        for (size_t k = 0; k <= j; k++, p++)
+            dots[p] = vector_math_dot(x[j] + first, x[k] + first, n);
+}
+
+void vector_math_gram(float *const *x, size_t K, size_t first, size_t n, double *dots)
+{
+    double own[GROUP_PAIRS];
+    for (size_t g = 0; g < K; g += GROUP) {
+        size_t count = K - g < GROUP ? K - g : GROUP;
+        compute_group_gram(x + g, count, first, n, own);
+        for (size_t j = g, p = 0; j < g + count; j++) {
+            double *row = dots + j * (j + 1) / 2;
+            for (size_t k = 0; k < g; k++)
+                row[k] = vector_math_dot(x[j] + first, x[k] + first, n);
+            for (size_t k = g; k <= j; k++)
+                row[k] = own[p++];
+        }
+    }
+}

@@ -25,6 +25,9 @@ double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, siz
 double vector_math_sum_squares(const float *x, size_t n);
 /* x may be y: then it is the sum of squares, without converting each number twice. */
 double vector_math_dot(const float *x, const float *y, size_t n);
+/* The inner products of K vectors over n elements from `first` on, as vector_math_dot computes
+ * them: <x[j], x[k]>, k <= j, is dots[j (j + 1) / 2 + k]. */
+void vector_math_gram(float *const *x, size_t K, size_t first, size_t n, double *dots);
 
 /* Sign election (TIES, arXiv 2306.01708, section 3) over x (K, n): the elected sign s_i is +1 if
  * sum_k w[k] x[k][i] >= 0 (in double), else -1. Replaces x[k][i] by +0 unless w[k] x[k][i] has the

@@ -149,6 +149,12 @@ static void test_joins(size_t K, size_t n, const double *w)
             x[k][i] = -x[0][i];
         memcpy(y[k], x[k], n * sizeof(float));
     }
+    double dots[K_MAX * (K_MAX + 1) / 2];
+    size_t start = n / 5;
+    vector_math_gram(from, K, start, n - start, dots);
+    for (size_t j = 0, p = 0; j < K; j++)
+        for (size_t k = 0; k <= j; k++, p++)
+            CHECK(dots[p] == vector_math_dot(x[j] + start, x[k] + start, n - start));
     for (size_t d = 0; d < 6; d++) {
         vector_math_weighted_sum(from, w, K, divisors[d], got, n);
         for (size_t i = 0; i < n; i++)
