@@ -265,9 +265,10 @@ void magnitude_select_accumulate_block(struct magnitude_select *s, const void *w
 
 /* ---- deciding ------------------------------------------------------------------------------- */
 
-static magnitude find_nth_largest_sampled(const struct magnitude_select *s, uint64_t rank)
+static struct magnitude_order_statistic find_nth_largest_sampled(const struct magnitude_select *s,
+                                                                 uint64_t rank)
 {
-    return magnitude_scan_nth_largest(s->sample, s->n_sample, -1, MAGNITUDE_SCAN_MAX, rank).bits;
+    return magnitude_scan_nth_largest(s->sample, s->n_sample, -1, MAGNITUDE_SCAN_MAX, rank);
 }
 
 /* Standard error of the number of sampled magnitudes above m, estimated from the differences
@@ -293,20 +294,26 @@ static double estimate_bracket_half_width(const struct magnitude_select *s, doub
     double m = (double)s->n_sample;
     if (s->n_calls < CALLS_MIN)
         return 16 * sqrt(rank * (1 - rank / m));
-    return 4 * estimate_sample_rank_error(s, find_nth_largest_sampled(s, (uint64_t)rank));
+    return 4 * estimate_sample_rank_error(s, find_nth_largest_sampled(s, (uint64_t)rank).bits);
 }
 
 /* Brackets the cut's rank in the sample, on both sides, but no wider than fills an expected 4/5 of
- * the list. */
+ * the list. The elements equal to the lower end are listed, too, if there is space for them: if
+ * the cut is among them, no other round is needed. */
 static void decide_after_sample_round(struct magnitude_select *s)
 {
     double m = (double)s->n_sample, n = (double)s->n, middle = (double)s->above / n * m;
-    double half = fmin(0.4 * (double)s->list_max / n * m, estimate_bracket_half_width(s, middle));
+    double listed_max = 0.8 * (double)s->list_max / n * m;
+    double half = fmin(listed_max / 2, estimate_bracket_half_width(s, middle));
     magnitude low = -1, high = MAGNITUDE_SCAN_MAX;
     if (middle - half >= 2)
-        high = find_nth_largest_sampled(s, (uint64_t)(middle - half - 1));
-    if (middle + half + 2 < m)
-        low = find_nth_largest_sampled(s, (uint64_t)(middle + half + 2));
+        high = find_nth_largest_sampled(s, (uint64_t)(middle - half - 1)).bits;
+    if (middle + half + 2 < m) {
+        struct magnitude_order_statistic found =
+            find_nth_largest_sampled(s, (uint64_t)(middle + half + 2));
+        bool lists_equal = 2 * half + (double)found.equal <= listed_max;
+        low = found.bits - lists_equal;
+    }
     free(s->sample);
     s->sample = NULL;
     s->n_sample = s->sample_capacity = 0;

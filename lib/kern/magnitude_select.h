@@ -10,8 +10,8 @@
  * sample (some elements of each block) and gives a bracket around the cut. The next round reads
  * everything, counts the elements above the bracket and lists those inside, which is usually
  * enough. If the sample was misleading, or the list would exceed its maximum, rounds of histograms
- * narrow the bracket. Elements equal to the bracket's lower end are not listed but counted per
- * call, so that the many zeros of a frozen expert need no list and at most one more round.
+ * narrow the bracket. If very many elements equal the bracket's lower end they are not listed but
+ * counted per call, so that the zeros of a frozen expert need no list and at most one more round.
  *
  * All rounds except the first must make the same calls (same `first` and `n`). */
 #ifndef TV_MAGNITUDE_SELECT_H

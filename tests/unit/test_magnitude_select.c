@@ -135,7 +135,19 @@ static double uniform(void)
     return (double)(draw() >> 11) * 0x1p-53;
 }
 
-enum data { NORMAL, ALL_EQUAL, ALL_ZERO, FEW, MOSTLY_ZERO, ZERO_BLOCKS, SORTED, WIDE, NANS, DATA };
+enum data {
+    NORMAL,
+    ALL_EQUAL,
+    ALL_ZERO,
+    FEW,
+    MOSTLY_EQUAL,
+    MOSTLY_ZERO,
+    ZERO_BLOCKS,
+    SORTED,
+    WIDE,
+    NANS,
+    DATA
+};
 
 static void fill(enum data data, float *x, size_t n)
 {
@@ -150,6 +162,9 @@ static void fill(enum data data, float *x, size_t n)
             break;
         case FEW:
             u = (float)((int)(draw() % 7) - 3) * 0.125f;
+            break;
+        case MOSTLY_EQUAL:
+            u = draw() % 10 ? 0.25f : 0.5f + u;
             break;
         case MOSTLY_ZERO:
             u = draw() % 20 ? 0 : u;
@@ -313,8 +328,8 @@ static void test_set_count(float *x, size_t n)
     free(ranks);
 }
 
-/* Bands of several vectors share their rounds, and each block its work area. Many elements equal
- * the cuts, which are located in the same round, in different blocks. */
+/* Bands of several vectors share their rounds, and each block its work area. Most elements are
+ * equal to the cuts, which are located in the same round, in different blocks. */
 static void test_bands_of_vectors(size_t n)
 {
     enum { K = 3, BLOCK = 65536 };
@@ -326,7 +341,7 @@ static void test_bands_of_vectors(size_t n)
     for (size_t k = 0; k < K; k++) {
         x[k] = malloc(n * sizeof *x[k]);
         y[k] = malloc(n * sizeof *y[k]);
-        fill(FEW, x[k], n);
+        fill(MOSTLY_EQUAL, x[k], n);
         memcpy(y[k], x[k], n * sizeof *x[k]);
         bands.bands[k] = magnitude_band_new(n, kept[k], 0, TIE_LOWER_INDEX_WINS);
     }
