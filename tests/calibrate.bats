@@ -234,7 +234,7 @@ initial() {
     tiny --loss entropy --epochs 3 --log log <cleaned.tvs >out.tvs 2>warnings
     [ ! -s warnings ]
     tiny --loss entropy --epochs 3 --expert "$TINY/expert1" --coefficients table <cleaned.tvs >expert.tvs
-    tensors <out.tvs >own && tensors <expert.tvs | cmp - own
+    digests <out.tvs >own && digests <expert.tvs | cmp - own
     /usr/bin/python3 - <<'END'
 import json
 losses = [json.loads(line) for line in open("log")]
@@ -257,22 +257,22 @@ END
     trim --density 0.3 <tiny.tvs | tiny --coefficients trimmed >out.tvs # base + trimmed task vector is the teacher
     not cmp -s own trimmed
     tv-view out.tvs | grep '2. trim --density=0.3' >line
-    trim --density 0.3 <tiny.tvs | tensors | grep -v '^vector' >before
-    tensors <out.tvs | grep -v '^vector' | cmp - before
+    trim --density 0.3 <tiny.tvs | digests | grep -v '^vector' >before
+    digests <out.tvs | grep -v '^vector' | cmp - before
 }
 
 @test "tensors that keep the base's values have weight 0; --keep-base chooses them" {
-    tiny <tiny.tvs | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
+    tiny <tiny.tvs | digests | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
     [ "$(grep -cE '(norm|embed|lm_head).* weight=0$' found)" = 18 ]
     grep -vE '(norm|embed|lm_head)' found >learned
     not grep -q 'weight=0$' learned
-    tiny --keep-base '*mlp*' <tiny.tvs | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
+    tiny --keep-base '*mlp*' <tiny.tvs | digests | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
     [ "$(grep -c 'weight=0$' found)" = 18 ]
     grep -v mlp found >learned
     not grep -q 'weight=0$' learned
-    tiny --keep-base '' --dry-run <tiny.tvs | tensors >found
+    tiny --keep-base '' --dry-run <tiny.tvs | digests >found
     not grep -q 'weight=0$' found
-    tiny --keep-base none --dry-run <tiny.tvs 2>said | tensors | cmp - found
+    tiny --keep-base none --dry-run <tiny.tvs 2>said | digests | cmp - found
     grep -q -- "--keep-base none matches no tensor" said
 }
 
@@ -285,12 +285,12 @@ END
 
 # bats test_tags=slow
 @test "initial coefficients from the stream's weights, a table, or a search" {
-    tiny --dry-run <tiny.tvs | tensors >half
-    weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | tensors | cmp - half
+    tiny --dry-run <tiny.tvs | digests >half
+    weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | digests | cmp - half
     tiny --init 0.4 --init expert2=0.7 --dry-run --coefficients table <tiny.tvs >out.tvs
     [ "$(grep q_proj table | cut -f 2,4 | sort -u)" = "$(printf 'expert1\t0.4\nexpert2\t0.7')" ]
-    tiny --start table --dry-run <tiny.tvs | tensors >found
-    tensors <out.tvs | cmp - found
+    tiny --start table --dry-run <tiny.tvs | digests >found
+    digests <out.tvs | cmp - found
     tiny --init auto --dry-run --coefficients auto --gradients g <tiny.tvs >out.tvs
     best=$(grep q_proj auto | head -1 | cut -f 4)
     for init in 0.1 0.3 0.5 0.7 0.9; do

@@ -79,9 +79,8 @@ END2
     export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
     vectors stages weights,task-vectors,-tensor-header-differs weigh --multiply --allow-nonfinite 1
     vectors stages weights,task-vectors,activations \
-        /usr/bin/python3 -c 'import tvstream; tvstream.transform(None, name="copy", only=lambda tensor: False)'
-    vectors stages task-vectors /usr/bin/python3 -c 'import tvstream
-tvstream.xxh3 = None
+        python 'tvstream.transform(None, name="copy", only=lambda tensor: False)'
+    vectors stages task-vectors python 'tvstream.xxh3 = None
 tvstream.transform(lambda tensor, vectors: vectors, name="copy",
                    keeps=("l1_before", "l1", "keep", "example.scale", "example.payload"))'
 }

@@ -3,7 +3,7 @@
 
     programs   the programs in C read the good streams: check, tv-view --json, tv-view --values
     stages     CHOICE COMMAND...: a stage passes on streams, unchanged but for a step in the history; CHOICE lists
-               kinds, and with a minus names of streams that are left out
+               kinds, and with a minus names of streams that are left out. COMMAND may be python CODE, which finds tvstream imported
     refusals   check refuses the bad ones with one sentence
     rules      each rule of share/stream.md has a bad stream, and each bad stream a rule and a section
     seek       payload is where a walk through the file finds it, as "Files" in stream.md describes
@@ -133,13 +133,39 @@ def copy(command, folder, data):
     return path
 
 
+def copy_in_python(code, folder, data):
+    """The same, of code in Python, in a fork: to start Python with numpy takes ten times as long."""
+    import tvstream
+    copy_in_python.number = getattr(copy_in_python, "number", 0) + 1
+    paths = [os.path.join(folder, f"{end}-{copy_in_python.number}.tvs") for end in ("from", "to")]
+    with open(paths[0], "wb") as file:
+        file.write(data)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(paths[0], os.O_RDONLY), 0)
+        os.dup2(os.open(paths[1], os.O_WRONLY | os.O_CREAT), 1)
+        output = os.fdopen(1, "w")  # referred to until it is closed by the stage
+        sys.argv, sys.stdin, sys.stdout = ["-c"], os.fdopen(0), output
+        try:
+            exec(code, {"tvstream": tvstream})
+        except BaseException as e:
+            print(f"{code}: {e!r}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    check(os.waitpid(child, 0)[1] == 0, f"{code} fails")
+    return paths[1]
+
+
 def test_stages(good, folder, choice, command):
     choice = choice.split(",")
     good = [row for row in good if row[2]["header"]["kind"] in choice and "-" + row[0] not in choice]
     paths = []
     for _, path, _ in good:
         with open(path, "rb") as file:
-            paths.append(copy(command, folder, file.read()))
+            if command[0] == "python":
+                paths.append(copy_in_python(command[1], folder, file.read()))
+            else:
+                paths.append(copy(command, folder, file.read()))
     for (name, _, meaning), found in zip(good, meanings(paths)):
         check("error" not in found and found["header"]["history"], f"{name}: the stage adds no step")
         if "error" not in found:
