@@ -140,12 +140,12 @@ def copy_in_python(code, folder, data):
     paths = [os.path.join(folder, f"{end}-{copy_in_python.number}.tvs") for end in ("from", "to")]
     with open(paths[0], "wb") as file:
         file.write(data)
+    sys.stdout.flush()
     child = os.fork()
     if child == 0:
         os.dup2(os.open(paths[0], os.O_RDONLY), 0)
         os.dup2(os.open(paths[1], os.O_WRONLY | os.O_CREAT), 1)
-        output = os.fdopen(1, "w")  # referred to until it is closed by the stage
-        sys.argv, sys.stdin, sys.stdout = ["-c"], os.fdopen(0), output
+        sys.argv = ["-c"]
         try:
             exec(code, {"tvstream": tvstream})
         except BaseException as e:
