@@ -85,17 +85,14 @@ TV_CLONES static void mark_between(const float *restrict u, size_t n, float leas
 static size_t list_between_plain(const float *u, size_t n, float least, float most,
                                  unsigned char *below, uint32_t *list)
 {
-    unsigned char between[TILE + 8];
+    unsigned char between[TILE];
     size_t listed = 0;
     for (size_t first = 0; first < n; first += TILE) {
         size_t m = n - first < TILE ? n - first : TILE;
         mark_between(u + first, m, least, most, below + first, between);
-        memset(between + m, 0, 8);
-        for (size_t i = 0; i < m; i += 8) {
-            uint64_t eight;
-            memcpy(&eight, between + i, sizeof eight);
-            for (; eight; eight &= eight - 1)
-                list[listed++] = (uint32_t)(first + i + (size_t)__builtin_ctzll(eight) / 8);
+        for (size_t i = 0; i < m; i++) {
+            list[listed] = (uint32_t)(first + i);
+            listed += between[i];
         }
     }
     return listed;
