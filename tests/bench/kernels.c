@@ -6,6 +6,7 @@
  */
 #include "dtype.h"
 #include "ggml_blocks.h"
+#include "hash.h"
 #include "bitmask.h"
 #include "vector_math.h"
 #include "mem.h"
@@ -20,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <xxhash.h>
 
 #define N      ((size_t)1 << 24)
 #define BLOCK  65536
