@@ -18,16 +18,19 @@
 
 /* ---- random numbers -------------------------------------------------------------------------- */
 
+#define DRAWN 512 /* at once: a number alone would cost as much as all of them */
+
 /* Numbers in [0, 1) that depend on the seed and the number of the evaluation. */
 struct draws {
     uint64_t seed, stream, used;
+    float numbers[DRAWN];
 };
 
 static double draw(struct draws *r)
 {
-    float u;
-    random_fill_uniform(r->seed, r->stream, r->used++, 1, &u);
-    return (double)u;
+    if (r->used % DRAWN == 0)
+        random_fill_uniform(r->seed, r->stream, r->used, DRAWN, r->numbers);
+    return (double)r->numbers[r->used++ % DRAWN];
 }
 
 /* Between -1 and 1, mostly near 0: a sum of three uniform numbers, as a normal distribution. */
