@@ -39,9 +39,9 @@ static const struct option_row rows[] = {
 
 /* A block of the base, read when it is first needed. */
 struct base_block {
-    bool must_be_read;  /* it is not in the memory of its file */
-    const void *stored; /* it is, there */
-    float *f32;
+    bool must_be_read;  /* model_set_map_block cannot give it */
+    const void *stored; /* mapped, once that was needed; else NULL */
+    float *f32;         /* converted, once that was needed; else NULL */
 };
 
 static bool have_same_16_bit_dtype(const struct model_set *m, size_t index, size_t k)
@@ -50,12 +50,12 @@ static bool have_same_16_bit_dtype(const struct model_set *m, size_t index, size
     return dtype_bits(d) == 16 && dtype_is_float(d) && model_set_dtype(m, index, k) == d;
 }
 
-/* From the memory of the two files, converted and subtracted in one loop. False if they are not
- * there. */
+/* Converts and subtracts mapped numbers in one loop. False if one of the files is not mapped, or
+ * the base has been converted already. */
 static bool subtract_mapped(struct model_set *m, size_t index, size_t k, const struct block *b,
                             struct base_block *base, float *tau)
 {
-    if (base->must_be_read || !have_same_16_bit_dtype(m, index, k))
+    if (base->must_be_read || base->f32 || !have_same_16_bit_dtype(m, index, k))
         return false;
     if (!base->stored)
         base->stored = model_set_map_block(m, index, MODEL_SET_BASE_VECTOR, b);
@@ -71,7 +71,10 @@ static int subtract_in_f32(struct model_set *m, size_t index, size_t k, const st
 {
     if (!base->f32) {
         base->f32 = mem_alloc_aligned(b->n * sizeof *base->f32);
-        if (model_set_read_block_f32(m, index, MODEL_SET_BASE_VECTOR, b, base->f32, e))
+        if (base->stored)
+            dtype_to_f32(model_set_dtype(m, index, MODEL_SET_BASE_VECTOR), base->stored, base->f32,
+                         b->n);
+        else if (model_set_read_block_f32(m, index, MODEL_SET_BASE_VECTOR, b, base->f32, e))
             return -1;
     }
     if (model_set_read_block_f32(m, index, k, b, tau, e))
@@ -127,8 +130,11 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
-    if (ok && job->stage->data)
-        model_set_hash_tensor(job->stage->data, job->index, job->stage);
+    struct model_set *m = job->stage->data;
+    if (ok && m)
+        model_set_hash_tensor(m, job->index, job->stage);
+    if (m)
+        model_set_release_tensor(m, job->index);
     return 0;
 }
 

@@ -36,6 +36,17 @@ END
     grep -qE '^9.0949[0-9]*e-13$' found
 }
 
+@test "of a base in 16 bits each block is read once, whichever dtypes the experts have" {
+    sed 's/model math/model base/; s/vector math/vector base/; s/3.5/1.5/' math.txt | from-text | pack base16.safetensors
+    sed 's/BF16/F32/' math.txt | from-text | pack math32.safetensors
+    local experts
+    for experts in "a=math.safetensors b=math32.safetensors" "b=math32.safetensors a=math.safetensors"; do
+        tv run --report=report.json "tv-extract base16.safetensors $experts" | tensors >found
+        sort found | uniq -c | grep -q '^ *2 0 0 2$'
+        grep -qE '"bytes_read": *48\b' report.json # 6 numbers of 2, 2 and 4 bytes
+    done
+}
+
 @test "from a stream of weights: the first model is subtracted" {
     unpack base.safetensors math.safetensors | tv-extract | tensors >found
     tv-extract base.safetensors math.safetensors | tensors | diff -u - found

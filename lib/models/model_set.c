@@ -523,6 +523,14 @@ static int check_overflow(const struct model_set *m, size_t index, size_t k, con
                : 0;
 }
 
+/* Pages of truncated rows stay until the model is closed. */
+static void release_pages_of_view(const struct model_set *m, const struct tensor_view *v,
+                                  size_t first, size_t n)
+{
+    if (!v->columns)
+        model_source_release_pages(m->models[v->model], v->tensor, first, n);
+}
+
 /* Hashes a block that has been loaded, counts its bytes and releases its pages. */
 static void hash_and_release_block(struct model_set *m, size_t index, size_t k,
                                    const struct block *b)
@@ -533,8 +541,7 @@ static void hash_and_release_block(struct model_set *m, size_t index, size_t k,
     m->bytes_read += ckpt_tensor_bytes(get_checkpoint_tensor_of_view(m, v), b->n);
     size_t first, n; /* the whole block: the rest of a sampled block is not read */
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
-    if (!v->columns) /* pages of truncated rows stay until the model is closed */
-        model_source_release_pages(m->models[v->model], v->tensor, first, n);
+    release_pages_of_view(m, v, first, n);
 }
 
 static int read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
@@ -608,11 +615,10 @@ void model_set_release_tensor(const struct model_set *m, size_t index)
     if (n_blocks == 0)
         return;
     tensor_block_range(t, n_blocks - 1, &first, &n);
-    for (size_t k = 0; k < t->n_vectors; k++) {
-        const struct tensor_view *v = get_tensor_view(m, index, k);
-        if (!v->columns)
-            model_source_release_pages(m->models[v->model], v->tensor, first, n);
-    }
+    for (size_t k = 0; k < t->n_vectors; k++)
+        release_pages_of_view(m, get_tensor_view(m, index, k), first, n);
+    if (m->matching.task_vectors)
+        release_pages_of_view(m, get_tensor_view(m, index, MODEL_SET_BASE_VECTOR), first, n);
 }
 
 bool model_set_is_delta(const struct model_set *m, size_t index, size_t k)
