@@ -71,7 +71,7 @@ END
     unpack "$MODELS"/math | digests | diff - back
 }
 
-# shift MODEL SHIFTED: the same file with a header that is one byte longer
+# shift_data MODEL SHIFTED: the same file with a header that is one byte longer
 shift_data() {
     /usr/bin/python3 - "$1" "$2" <<'END'
 import sys

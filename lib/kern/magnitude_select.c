@@ -236,9 +236,8 @@ static void add_observed_bracket(struct magnitude_select *s, const struct observ
 {
     s->counts.larger += o->counts.larger;
     s->counts.inside += o->counts.inside;
-    if (s->counts.inside <= s->list_max) {
+    if (s->counts.inside <= s->list_max)
         append_candidates(s, listed_candidates(o), o->listed);
-    }
     record_observed_call(s, o, s->n_list);
 }
 

@@ -60,7 +60,7 @@ TV_HOT static void draw_plain(uint64_t seed, uint64_t stream, uint64_t counter, 
 #define TARGET               TV_AVX2
 #define NAME(name)           name##_avx2
 #define MULTIPLY_WORDS(a, b) _mm256_mul_epu32((__m256i)(a), (__m256i)(b))
-#define EVERY_SECOND         0, 2, 1, 3
+#define COUNTER_ORDER        0, 2, 1, 3
 #define FIRST_WORDS          0, 4, 2, 6
 #define SECOND_WORDS         1, 5, 3, 7
 #include "philox_lanes.h"
@@ -69,7 +69,7 @@ TV_HOT static void draw_plain(uint64_t seed, uint64_t stream, uint64_t counter, 
 #define TARGET               TV_AVX512
 #define NAME(name)           name##_avx512
 #define MULTIPLY_WORDS(a, b) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
-#define EVERY_SECOND         0, 4, 1, 5, 2, 6, 3, 7
+#define COUNTER_ORDER        0, 4, 1, 5, 2, 6, 3, 7
 #define FIRST_WORDS          0, 8, 2, 10, 4, 12, 6, 14
 #define SECOND_WORDS         1, 9, 3, 11, 5, 13, 7, 15
 #include "philox_lanes.h"

@@ -1,7 +1,7 @@
-/* Philox for LANES counters per vector, in the way of philox.c, which includes this file once for
- * each width of vectors. Before: TARGET, an attribute of the functions; NAME(name), their names;
- * MULTIPLY_WORDS(a, b), the products of the lower halves of the lanes; and the orders that
- * store_words needs. */
+/* Philox for LANES counters per vector. philox.c includes this file once for each width of vectors,
+ * after it has defined LANES; TARGET, an attribute of the functions; NAME(name), their names;
+ * MULTIPLY_WORDS(a, b), the products of the lower halves of the lanes; COUNTER_ORDER; and the lanes
+ * that store_words shuffles, FIRST_WORDS and SECOND_WORDS. This file undefines them. */
 #define lanes  NAME(lanes)
 #define words  NAME(words)
 #define floats NAME(floats)
@@ -37,7 +37,7 @@ TARGET TV_INLINE void NAME(store_uniform)(lanes w, float *u)
     *(floats *)u = __builtin_convertvector(bits, floats) * 0x1p-24f;
 }
 
-/* The lanes are the counters EVERY_SECOND, so that two shuffles put all words in order. */
+/* The lanes have the counters in COUNTER_ORDER, so that two shuffles put all words in order. */
 TARGET TV_INLINE void NAME(store_words)(const lanes c[4], float *u)
 {
     const lanes lower = NAME(all)(UINT32_MAX);
@@ -57,7 +57,7 @@ TARGET static void NAME(draw)(uint64_t seed, uint64_t stream, uint64_t counter, 
         lanes c[GROUPS][4];
 #pragma GCC unroll 4
         for (size_t g = 0; g < GROUPS; g++) {
-            c[g][0] = NAME(all)(counter + j + LANES * g) + (lanes){EVERY_SECOND};
+            c[g][0] = NAME(all)(counter + j + LANES * g) + (lanes){COUNTER_ORDER};
             c[g][1] = c[g][0] >> 32;
             c[g][2] = NAME(all)(stream);
             c[g][3] = c[g][2] >> 32;
@@ -81,6 +81,6 @@ TARGET static void NAME(draw)(uint64_t seed, uint64_t stream, uint64_t counter, 
 #undef TARGET
 #undef NAME
 #undef MULTIPLY_WORDS
-#undef EVERY_SECOND
+#undef COUNTER_ORDER
 #undef FIRST_WORDS
 #undef SECOND_WORDS

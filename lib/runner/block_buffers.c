@@ -40,7 +40,7 @@ struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_v
     all->idle = b->next_idle;
     pthread_mutex_unlock(&all->lock);
     reserve_buffer_memory(b, n_vectors, elements);
-    b->is_lent = false;
+    b->is_borrowed = false;
     return b;
 }
 
@@ -94,15 +94,15 @@ void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_bu
     }
 }
 
-void block_buffers_copy_lent_payload(struct block_buffer *b)
+void block_buffers_copy_borrowed_payload(struct block_buffer *b)
 {
     struct block *block = &b->block;
-    for (size_t k = 0; b->is_lent && k < block->n_vectors; k++) {
+    for (size_t k = 0; b->is_borrowed && k < block->n_vectors; k++) {
         void *own = b->wire[block->buffer_of[k]];
         if (block->data[k] == own || block->data[k] == b->floats[block->buffer_of[k]])
             continue;
         memcpy(own, block->data[k], dtype_bytes(block->dtypes[k], block->n));
         block->data[k] = own;
     }
-    b->is_lent = false;
+    b->is_borrowed = false;
 }

@@ -11,11 +11,11 @@ struct block_buffer {
     struct block block;
     size_t bytes_per_vector, n_vectors; /* that there is memory for */
     unsigned char *memory;
-    void **wire;    /* [vector]: memory for the dtype of the stream */
-    float **floats; /* [vector]: memory for F32 */
-    bool is_lent;   /* some payload is in memory of the source, which is only read */
-    bool is_finite; /* every number in it is known to be finite */
-    size_t nonzero; /* see change_counts.h */
+    void **wire;      /* [vector]: memory for the dtype of the stream */
+    float **floats;   /* [vector]: memory for F32 */
+    bool is_borrowed; /* some payload is in memory of the source, which is only read */
+    bool is_finite;   /* every number in it is known to be finite */
+    size_t nonzero;   /* see change_counts.h */
     struct block_buffer *next_idle;
 };
 
@@ -38,6 +38,6 @@ void block_buffers_release(struct block_buffers *all, struct block_buffer *b);
 void block_buffers_convert_to_f32(struct block_buffer *b);
 void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_buffer *b);
 /* Copies payload that is still in memory of the source. */
-void block_buffers_copy_lent_payload(struct block_buffer *b);
+void block_buffers_copy_borrowed_payload(struct block_buffer *b);
 
 #endif

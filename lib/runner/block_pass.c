@@ -51,8 +51,9 @@ static int check_source_block_is_finite(struct runner *r, struct block_buffer *b
     return checks ? check_block_is_finite(source, &r->tensors[0], source->out, b, e) : 0;
 }
 
-/* Is some payload of a block that the source filled in its own memory, not where it was pointed? */
-static bool is_lent_by_source(const struct block_buffer *b)
+/* Did the source point some payload of the block at memory of its own, instead of filling the
+ * buffer? */
+static bool is_borrowed_from_source(const struct block_buffer *b)
 {
     for (size_t k = 0; k < b->block.n_vectors; k++)
         if (b->block.data[k] != b->wire[k])
@@ -74,7 +75,7 @@ static int read_block_from_source(struct runner *r, const struct block_pass *p,
         b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
     if (fill_block_from_source(r, &b->block, e) || check_source_block_is_finite(r, b, e))
         return -1;
-    b->is_lent = !p->fills_buffer && is_lent_by_source(b);
+    b->is_borrowed = !p->fills_buffer && is_borrowed_from_source(b);
     if (p->fills_buffer && tensor_buffer_write_block(r->payload, t, &b->block, e))
         return -1;
     b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
@@ -144,7 +145,7 @@ static int transform_block(struct runner *r, size_t s, struct block_buffer *b, s
     if (convert_block_for_stage(r, s, b, e))
         return -1;
     if (!f->raw_payload)
-        block_buffers_copy_lent_payload(b);
+        block_buffers_copy_borrowed_payload(b);
     uint64_t start = process_stats_monotonic_ns(), bytes = block_layout_bytes(&b->block);
     if (f->transform_block(&r->jobs[s], &b->block, e))
         return runner_state_set_failed_stage(r, s, e);
