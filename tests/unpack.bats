@@ -104,6 +104,22 @@ END
     done
 }
 
+@test "a mapped file that is truncated is an error" {
+    local size=4000000 header='{"w":{"dtype":"BF16","shape":[2000000],"data_offsets":[0,4000000]}}      '
+    {
+        printf "\\x$(printf %x ${#header})\0\0\0\0\0\0\0%s" "$header"
+        head -c $size /dev/zero
+    } >long.safetensors
+    unpack long.safetensors | check --quiet
+    unpack long.safetensors 2>errors | {
+        head -c 1 >/dev/null
+        truncate -s 5000 long.safetensors
+        cat >/dev/null
+    } || true
+    grep -q 'a file was truncated while it was being read$' errors
+    [ "$(wc -l <errors)" = 1 ]
+}
+
 @test "a saved stream is a model too" {
     unpack "$MODELS"/math >math.tvs
     unpack math=math.tvs | tensors >back

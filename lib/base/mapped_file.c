@@ -134,6 +134,12 @@ int mapped_file_check_unchanged(const struct mapped_file *m, const char *title, 
     return m->is_path ? input_file_check_unchanged_fd(m->fd, title, &m->version, e) : 0;
 }
 
+const char *mapped_file_write_error(int error_number)
+{
+    return error_number == EFAULT ? "a file was truncated while it was being read"
+                                  : strerror(error_number);
+}
+
 void mapped_file_close(struct mapped_file *m)
 {
     if (m->bytes)

@@ -29,6 +29,9 @@ int mapped_file_open_pipe(struct mapped_file *m, struct byte_input *in, const ch
 /* "FILE changed while it was read", for a file that messages call `title`. */
 int mapped_file_check_unchanged(const struct mapped_file *m, const char *title, struct error *e);
 void mapped_file_close(struct mapped_file *m);
+/* Why bytes could not be written that may be mapped, of an error in errno: EFAULT means that their
+ * file was truncated, which raises SIGBUS where a program reads them. */
+const char *mapped_file_write_error(int error_number);
 /* Are single pages read next, here and there? The kernel then reads no others around them. */
 void mapped_file_set_random_access(const unsigned char *bytes, size_t size, bool is_random);
 /* Lets the kernel drop the pages of n bytes at `from`, in a mapped file of `size` bytes at `bytes`,

@@ -3,6 +3,7 @@
 #include "descriptor_path.h"
 #include "fs.h"
 #include "glob_pattern.h"
+#include "mapped_file.h"
 #include "printable.h"
 #include "read_files.h"
 
@@ -74,7 +75,7 @@ int output_target_check_name(const char *target, struct error *e)
 
 int output_target_write_error(const struct output_target *t, const char *file, struct error *e)
 {
-    const char *reason = strerror(errno);
+    const char *reason = mapped_file_write_error(errno);
     if (t->form == OUTPUT_FOLDER && file)
         return error_set(e, "cannot write %s/%s: %s", t->path, file, reason);
     return error_set(e, "cannot write %s: %s", t->path, reason);

@@ -1,5 +1,7 @@
 #include "tar_writer.h"
 
+#include "mapped_file.h"
+
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -78,7 +80,7 @@ static la_ssize_t write_to_fd(struct archive *a, void *data, const void *bytes, 
     for (size_t done = 0; done < size;) {
         ssize_t n = write(w->fd, from + done, size - done);
         if (n < 0 && errno != EINTR) {
-            archive_set_error(a, errno, "%s", strerror(errno));
+            archive_set_error(a, errno, "%s", mapped_file_write_error(errno));
             return -1;
         }
         done += n > 0 ? (size_t)n : 0;

@@ -3,6 +3,7 @@
 #include "encode.h"
 #include "fatal.h"
 #include "hash.h"
+#include "mapped_file.h"
 #include "pipe_capacity.h"
 
 #include <errno.h>
@@ -103,7 +104,8 @@ static int write_pending(struct writer *w, const void *bytes, size_t size, struc
         if (n < 0) {
             w->write_failed = true;
             return error_set(e, "cannot write to %s: %s", w->what,
-                             errno == EPIPE ? "its reader has exited" : strerror(errno));
+                             errno == EPIPE ? "its reader has exited"
+                                            : mapped_file_write_error(errno));
         }
         left -= (size_t)n;
         for (int i = skip; i < 2 && n > 0; i++) {
