@@ -136,7 +136,7 @@ FUZZ_TARGETS    := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c
 
 # Of the layers that compute only what the targets reach, which halves the time of the build. An
 # "undefined reference" names what is missing here.
-FUZZ_SOURCES    := $(filter-out $(addprefix lib/,kern/bitmask% kern/magnitude% kern/vector% linalg/% spectral/% runner/% lm/% calibrate/% verify/% tune/%),$(wildcard lib/*/*.c)) \
+FUZZ_SOURCES    := $(filter-out $(addprefix lib/,kern/magnitude% kern/vector% linalg/% spectral/% runner/% lm/% calibrate/% verify/% tune/%),$(wildcard lib/*/*.c)) \
     $(addprefix lib/runner/,block_buffers.c block_layout.c change_counts.c collected_hashes.c finite_check.c pipeline.c \
         process_stats.c runner_state.c source_sink_services.c tensor_buffer.c) \
     $(addprefix lib/lm/,arch.c arch_config.c config_json.c decoder_config.c model_weights.c \
