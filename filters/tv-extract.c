@@ -130,11 +130,8 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
-    struct model_set *m = job->stage->data;
-    if (ok && m)
-        model_set_hash_tensor(m, job->index, job->stage);
-    if (m)
-        model_set_release_tensor(m, job->index);
+    if (job->stage->data)
+        model_set_end_tensor(job->stage->data, job->index, ok, job->stage);
     return 0;
 }
 

@@ -43,9 +43,7 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
-    if (ok)
-        model_set_hash_tensor(job->stage->data, job->index, job->stage);
-    model_set_release_tensor(job->stage->data, job->index);
+    model_set_end_tensor(job->stage->data, job->index, ok, job->stage);
     return 0;
 }
 

@@ -16,10 +16,11 @@ TV_CLONES void magnitude_scan_sample(const float *restrict x, size_t n, size_t s
 typedef size_t list_tile(const float *x, size_t n, magnitude low, magnitude high, uint32_t offset,
                          struct magnitude_counts *counts, struct magnitude_candidates list);
 
-/* inside[i] = 1 if low < |x[i]| <= high, else 0 */
-TV_CLONES static void mark_elements_in_bracket(const float *restrict x, size_t n, magnitude low,
-                                               magnitude high, uint8_t *restrict inside,
-                                               struct magnitude_counts *counts)
+/* Counts, and if any element is inside the bracket, sets inside[i] to 1 for those, to 0 for others.
+ */
+TV_CLONES static void count_and_mark_elements(const float *restrict x, size_t n, magnitude low,
+                                              magnitude high, uint8_t *restrict inside,
+                                              struct magnitude_counts *counts)
 {
     uint32_t above_high = 0, above_low = 0, equal = 0;
     for (size_t i = 0; i < n; i++) {
@@ -43,7 +44,7 @@ static size_t list_tile_plain(const float *x, size_t n, magnitude low, magnitude
 {
     uint8_t inside[TILE + 8] = {0};
     size_t listed = 0;
-    mark_elements_in_bracket(x, n, low, high, inside, counts);
+    count_and_mark_elements(x, n, low, high, inside, counts);
     for (size_t i = 0; i < n; i += 8) {
         uint64_t eight;
         memcpy(&eight, inside + i, sizeof eight);

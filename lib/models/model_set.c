@@ -608,19 +608,6 @@ const void *model_set_map_block(struct model_set *m, size_t index, size_t k, con
     return bytes;
 }
 
-void model_set_release_tensor(const struct model_set *m, size_t index)
-{
-    const struct tensor *t = &m->header->tensors[index];
-    size_t n_blocks = tensor_block_count(t), first, n;
-    if (n_blocks == 0)
-        return;
-    tensor_block_range(t, n_blocks - 1, &first, &n);
-    for (size_t k = 0; k < t->n_vectors; k++)
-        release_pages_of_view(m, get_tensor_view(m, index, k), first, n);
-    if (m->matching.task_vectors)
-        release_pages_of_view(m, get_tensor_view(m, index, MODEL_SET_BASE_VECTOR), first, n);
-}
-
 bool model_set_is_delta(const struct model_set *m, size_t index, size_t k)
 {
     return tensor_matching_is_delta(&m->matching, &m->tensors[index].match, k);
@@ -666,9 +653,25 @@ int model_set_hash_block(const struct job *job, const struct block *b, struct er
 
 /* ---- hashes --------------------------------------------------------------------------------- */
 
-void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
+/* The block that is read last was released before. */
+static void release_last_block(const struct model_set *m, size_t index)
 {
-    full_hashes_end_tensor(m->hashes, index, &m->tensors[index].match, s);
+    const struct tensor *t = &m->header->tensors[index];
+    size_t n_blocks = tensor_block_count(t), first, n;
+    if (n_blocks == 0)
+        return;
+    tensor_block_range(t, n_blocks - 1, &first, &n);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        release_pages_of_view(m, get_tensor_view(m, index, k), first, n);
+    if (m->matching.task_vectors)
+        release_pages_of_view(m, get_tensor_view(m, index, MODEL_SET_BASE_VECTOR), first, n);
+}
+
+void model_set_end_tensor(struct model_set *m, size_t index, bool ok, struct stage *s)
+{
+    if (ok)
+        full_hashes_end_tensor(m->hashes, index, &m->tensors[index].match, s);
+    release_last_block(m, index);
 }
 
 int model_set_report_hashes(const struct model_set *m, struct stage *s, struct error *e)

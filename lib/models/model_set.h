@@ -48,15 +48,14 @@ enum dtype model_set_dtype(const struct model_set *m, size_t index, size_t k);
  * it must be read: its numbers are not stored there in that dtype, or are not aligned. Hashes the
  * block as the functions that read do. */
 const void *model_set_map_block(struct model_set *m, size_t index, size_t k, const struct block *b);
-/* Tells the kernel, after the last block of a tensor, that none will be read again soon. */
-void model_set_release_tensor(const struct model_set *m, size_t index);
 /* Is vector k or the base stored in F64, or changed by an adapter, whose sums are F64? */
 bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k);
 
 /* The hash_block of a source: hashes what the block would be read from. */
 int model_set_hash_block(const struct job *job, const struct block *b, struct error *e);
-/* Hashes a tensor after its last block, and reports the hash to the run. */
-void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s);
+/* For the descriptor's end_tensor: hashes the tensor after its last block and reports the hash to
+ * the run, if that is `ok`, and tells the kernel that no block will be read again soon. */
+void model_set_end_tensor(struct model_set *m, size_t index, bool ok, struct stage *s);
 /* Reports the full hash of every model after the last tensor, and the bytes read. An error if a
  * file of a model has changed since it was opened. */
 int model_set_report_hashes(const struct model_set *m, struct stage *s, struct error *e);
