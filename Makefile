@@ -205,7 +205,7 @@ demo: packages
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all
 	@share/demo/run
 
-# To build and to test take 1025 s of CPU time on a Xeon of 2.0 GHz; faster processors need half of that.
+# What follows the build of the programs takes 740 s of CPU time on a Xeon of 2.0 GHz; faster processors need half of that.
 check: packages
 	$(if $(SAN),,@p=$$(nproc) && echo "This takes about $$(((800 / p + 59) / 60)) minutes on $$p processors.")
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all units

@@ -244,6 +244,9 @@ static void test_rounds(float *x, size_t n)
     fill(MOSTLY_ZERO, x, n);
     r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full == 2);
+    fill(FEW, x, n); /* two in seven equal the cut: they are listed */
+    r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
+    CHECK(r.samples == 1 && r.full == 1);
     for (size_t i = 0; i < n; i++) /* the start of each block has its smallest elements */
         x[i] = (float)(i % 65536) + 1;
     size_t *ranks = malloc(n * sizeof *ranks);
